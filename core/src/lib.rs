@@ -1,0 +1,3 @@
+//! PocketBERT core (under construction).
+pub mod error;
+pub use error::{Error, ErrorKind, Result};
