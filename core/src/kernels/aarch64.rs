@@ -1,0 +1,104 @@
+//! 64-bit ARM with the dot-product extension.
+//!
+//! `SDOT` multiplies signed bytes only, so 128 is taken from the activations; the driver puts it back by
+//! the column sums. The tile holds 4 rows x 16 columns in 16 registers. `vdotq_s32` is not stable in Rust
+//! 1.95, hence `asm!` for this one instruction.
+
+use super::linear::{DotTile, Input, LinearI8, Sums, TILE_COLUMNS, TileInput, drive};
+use std::arch::aarch64::{
+    int8x16_t, int32x4_t, vdupq_n_s32, vdupq_n_u8, veorq_u8, vld1q_s8, vld1q_u8, vreinterpretq_s8_u8,
+    vst1q_s32,
+};
+use std::arch::asm;
+
+/// The linear layer. Call only where [`Isa::NeonDotprod`](super::Isa::NeonDotprod) is available.
+pub(super) fn linear_dotprod(x: &Input, w: &LinearI8, out: &mut [f32]) {
+    // SAFETY: the caller checked for these features.
+    unsafe { linear(x, w, out) }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+fn linear(x: &Input, w: &LinearI8, out: &mut [f32]) {
+    drive(Dotprod, x, w, out);
+}
+
+#[derive(Clone, Copy)]
+struct Dotprod;
+
+impl DotTile for Dotprod {
+    const ROWS: usize = 4;
+    const PANELS: usize = 1;
+    const BIAS: i32 = 128;
+
+    #[inline(always)]
+    fn dot(self, tile: &TileInput, sums: &mut Sums) {
+        tile.assert_in_bounds();
+        // SAFETY: the tile lies inside its slices (asserted); `Dotprod` exists only inside `linear`, which
+        // has the CPU features.
+        unsafe {
+            match tile.rows {
+                1 => dot::<1>(tile, sums),
+                2 => dot::<2>(tile, sums),
+                3 => dot::<3>(tile, sums),
+                _ => dot::<4>(tile, sums),
+            }
+        }
+    }
+}
+
+/// `acc[i] += w[4i..4i + 4] . a[4 LANE..4 LANE + 4]`.
+macro_rules! sdot {
+    ($acc:expr, $w:expr, $a:expr, $lane:literal) => {
+        // SAFETY: reads and writes only the named registers; the function has the feature.
+        unsafe {
+            asm!(
+                concat!("sdot {acc:v}.4s, {w:v}.16b, {a:v}.4b[", $lane, "]"),
+                acc = inout(vreg) $acc,
+                w = in(vreg) $w,
+                a = in(vreg_low16) $a,
+                options(pure, nomem, nostack, preserves_flags)
+            )
+        }
+    };
+}
+
+/// Sums of `R` rows and one panel.
+///
+/// # Safety
+/// `tile` has at least `R` rows and one panel inside its slices.
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn dot<const R: usize>(tile: &TileInput, sums: &mut Sums) {
+    let mut acc: [[int32x4_t; 4]; R] = [[vdupq_n_s32(0); 4]; R];
+    let (a, w) = (tile.a.as_ptr(), tile.w.as_ptr());
+    let flip = vdupq_n_u8(0x80);
+    for step in 0..tile.k / 16 {
+        let mut four: [int8x16_t; R] = [vreinterpretq_s8_u8(flip); R];
+        for (r, four) in four.iter_mut().enumerate() {
+            // SAFETY: 16 bytes at step * 16 < k of row r lie inside `a`.
+            let bytes = unsafe { vld1q_u8(a.add(r * tile.stride + step * 16)) };
+            *four = vreinterpretq_s8_u8(veorq_u8(bytes, flip));
+        }
+        macro_rules! quad {
+            ($lane:literal) => {
+                for c in 0..4 {
+                    // SAFETY: 16 bytes at (4 step + lane) * 64 + 16 c < 16 k lie inside `w`.
+                    let line = unsafe { vld1q_s8(w.add(step * 256 + $lane * 64 + c * 16)) };
+                    for r in 0..R {
+                        sdot!(acc[r][c], line, four[r], $lane);
+                    }
+                }
+            };
+        }
+        quad!(0);
+        quad!(1);
+        quad!(2);
+        quad!(3);
+    }
+    for (r, acc) in acc.iter().enumerate() {
+        for (c, acc) in acc.iter().enumerate() {
+            let to = &mut sums.0[r * TILE_COLUMNS + c * 4..][..4];
+            // SAFETY: `to` has room for four sums.
+            unsafe { vst1q_s32(to.as_mut_ptr(), *acc) };
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Layer norm, element-wise functions, pooling. Sums go over 16 lanes (element `i` to lane `i mod 16`) and
+//! then over the lanes in one fixed order, whatever the vector width.
+
+use super::attention::tree;
+use super::counts::{Kernel, count};
+use super::isa::{Isa, multiversion};
+use super::math::{self, Activation};
+use crate::error::{Error, Result};
+
+const LANES: usize = 16;
+
+/// Layer norm of rows of `h` floats: `out = (y - mean) / sqrt(variance + eps) * gamma + beta`, where `y` is
+/// `x` plus, if given, `residual`. Mean and variance are computed in two passes.
+pub fn layer_norm(
+    isa: Isa,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    h: usize,
+    gamma: &[f32],
+    beta: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) -> Result<()> {
+    check_rows(x.len(), residual, h, gamma, beta)?;
+    if out.len() != x.len() {
+        return Err(Error::invalid(format!("layer norm of {} values into {}", x.len(), out.len())));
+    }
+    out.copy_from_slice(x);
+    normalise(isa, out, residual, h, gamma, beta, eps);
+    count(Kernel::LayerNorm, isa);
+    Ok(())
+}
+
+/// [`layer_norm`] in place.
+pub fn layer_norm_in_place(
+    isa: Isa,
+    x: &mut [f32],
+    residual: Option<&[f32]>,
+    h: usize,
+    gamma: &[f32],
+    beta: &[f32],
+    eps: f32,
+) -> Result<()> {
+    check_rows(x.len(), residual, h, gamma, beta)?;
+    normalise(isa, x, residual, h, gamma, beta, eps);
+    count(Kernel::LayerNorm, isa);
+    Ok(())
+}
+
+fn check_rows(len: usize, residual: Option<&[f32]>, h: usize, gamma: &[f32], beta: &[f32]) -> Result<()> {
+    if h == 0 || !len.is_multiple_of(h) || residual.is_some_and(|r| r.len() != len) {
+        return Err(Error::invalid(format!("layer norm: {len} values are not rows of {h}")));
+    }
+    if gamma.len() != h || beta.len() != h {
+        return Err(Error::invalid(format!("layer norm: `gamma` and `beta` need {h} values each")));
+    }
+    Ok(())
+}
+
+multiversion! {
+    fn normalise(
+        x: &mut [f32],
+        residual: Option<&[f32]>,
+        h: usize,
+        gamma: &[f32],
+        beta: &[f32],
+        eps: f32,
+    ) = normalise_body
+}
+
+#[inline(always)]
+fn normalise_body(x: &mut [f32], residual: Option<&[f32]>, h: usize, gamma: &[f32], beta: &[f32], eps: f32) {
+    let count = h as f32;
+    for (i, row) in x.chunks_exact_mut(h).enumerate() {
+        if let Some(residual) = residual {
+            for (v, r) in row.iter_mut().zip(&residual[i * h..]) {
+                *v += r;
+            }
+        }
+        let mean = sum_by(row, |v| v) / count;
+        let variance = sum_by(row, |v| (v - mean) * (v - mean)) / count;
+        let scale = 1.0 / (variance + eps).sqrt();
+        for ((v, g), b) in row.iter_mut().zip(gamma).zip(beta) {
+            *v = ((*v - mean) * scale) * g + b;
+        }
+    }
+}
+
+/// The sum of `f` over `x` in the fixed order.
+#[inline(always)]
+fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let (chunks, tail) = x.as_chunks::<LANES>();
+    for c in chunks {
+        for l in 0..LANES {
+            sums[l] += f(c[l]);
+        }
+    }
+    for (sum, &v) in sums.iter_mut().zip(tail) {
+        *sum += f(v);
+    }
+    tree(sums)
+}
+
+/// Applies `activation` to every value in place.
+pub fn activate(isa: Isa, x: &mut [f32], activation: Activation) {
+    match activation {
+        Activation::None => return,
+        Activation::Relu => relu(isa, x),
+        Activation::GeluErf => gelu_erf(isa, x),
+        Activation::GeluTanh => gelu_tanh(isa, x),
+        Activation::Tanh => tanh(isa, x),
+        Activation::Sigmoid => sigmoid(isa, x),
+    }
+    count(Kernel::Elementwise, isa);
+}
+
+macro_rules! elementwise {
+    ($($name:ident $body:ident $(: $public:ident)?),* $(,)?) => { $(
+        multiversion! {
+            fn $name(x: &mut [f32]) = $body
+        }
+
+        #[inline(always)]
+        fn $body(x: &mut [f32]) {
+            for v in x {
+                *v = math::$name(*v);
+            }
+        }
+
+        $(
+            #[doc = concat!("[`", stringify!($name), "`](super::math::", stringify!($name), ") of every value, in place.")]
+            pub fn $public(isa: Isa, x: &mut [f32]) {
+                $name(isa, x);
+                count(Kernel::Elementwise, isa);
+            }
+        )?
+    )* };
+}
+
+elementwise! {
+    relu relu_body,
+    gelu_erf gelu_erf_body,
+    gelu_tanh gelu_tanh_body,
+    tanh tanh_body,
+    sigmoid sigmoid_body,
+    exp exp_body: exp_slice,
+    erf erf_body: erf_slice,
+}
+
+/// The mean over rows of `h` floats whose `mask` byte is not zero (all rows without a mask), each channel
+/// summed from the first row to the last. No row at all gives zeros.
+pub fn mean_pool(isa: Isa, x: &[f32], h: usize, mask: Option<&[u8]>, out: &mut [f32]) -> Result<()> {
+    if h == 0 || !x.len().is_multiple_of(h) || out.len() != h {
+        return Err(Error::invalid(format!("mean pool: {} values are not rows of {h}", x.len())));
+    }
+    if mask.is_some_and(|m| m.len() != x.len() / h) {
+        return Err(Error::invalid("mean pool: `mask` needs one byte per row"));
+    }
+    mean(isa, x, h, mask, out);
+    count(Kernel::Elementwise, isa);
+    Ok(())
+}
+
+multiversion! {
+    fn mean(x: &[f32], h: usize, mask: Option<&[u8]>, out: &mut [f32]) = mean_body
+}
+
+#[inline(always)]
+fn mean_body(x: &[f32], h: usize, mask: Option<&[u8]>, out: &mut [f32]) {
+    out.fill(0.0);
+    let mut rows = 0u32;
+    for (i, row) in x.chunks_exact(h).enumerate() {
+        if mask.is_some_and(|m| m[i] == 0) {
+            continue;
+        }
+        rows += 1;
+        for (sum, v) in out.iter_mut().zip(row) {
+            *sum += v;
+        }
+    }
+    let count = rows.max(1) as f32;
+    for v in out {
+        *v /= count;
+    }
+}
+
+/// Divides every row of `h` floats by its Euclidean length, in place. A length under 1e-12 counts as 1e-12.
+pub fn l2_normalize(isa: Isa, x: &mut [f32], h: usize) -> Result<()> {
+    if h == 0 || !x.len().is_multiple_of(h) {
+        return Err(Error::invalid(format!("normalise: {} values are not rows of {h}", x.len())));
+    }
+    unit_length(isa, x, h);
+    count(Kernel::Elementwise, isa);
+    Ok(())
+}
+
+multiversion! {
+    fn unit_length(x: &mut [f32], h: usize) = unit_length_body
+}
+
+#[inline(always)]
+fn unit_length_body(x: &mut [f32], h: usize) {
+    for row in x.chunks_exact_mut(h) {
+        let length = sum_by(row, |v| v * v).sqrt();
+        let length = if length < 1e-12 { 1e-12 } else { length };
+        for v in row {
+            *v /= length;
+        }
+    }
+}
+
+/// Adds `b` to `a`, element by element.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add_in_place(isa: Isa, a: &mut [f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len(), "lengths of the addends");
+    add(isa, a, b);
+    count(Kernel::Elementwise, isa);
+}
+
+multiversion! {
+    fn add(a: &mut [f32], b: &[f32]) = add_body
+}
+
+#[inline(always)]
+fn add_body(a: &mut [f32], b: &[f32]) {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a += b;
+    }
+}

@@ -1,0 +1,323 @@
+//! Linear layers in int8: the driver that every instruction set shares, and the way from sums to floats.
+//!
+//! A kernel file contributes only a [`DotTile`]: exact integer sums of a few rows times a few panels. The
+//! loop over tiles, the zero points, scales, bias and activation are this file, compiled once per ISA.
+
+use super::counts::{Kernel, count};
+use super::generic;
+use super::isa::Isa;
+use super::math::{Activation, activate16};
+use super::pack::{PANEL, PackedI8};
+use super::quant::{QuantRows, RowQuant};
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// A linear layer over int8 weights.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearI8<'a> {
+    /// The weights.
+    pub weights: PackedI8<'a>,
+    /// Size of a weight's step per output channel, or one for all.
+    pub scale: &'a [f32],
+    /// Zero points of the weights per output channel (or one for all), -128 to 127; `None` is zero.
+    pub zero: Option<&'a [i32]>,
+    /// [`column_sums`](super::column_sums) of each segment of the input, one segment after the other.
+    pub col_sum: &'a [i32],
+    /// Added per output channel.
+    pub bias: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// K may not exceed this if the weights have zero points: 32,768 products of 255 and 255 fit an `i32`.
+const MAX_K_WITH_ZERO: usize = 32_768;
+
+impl LinearI8<'_> {
+    /// Whether the slices fit the weights and rows of `segments` segments.
+    pub fn check(&self, segments: usize) -> Result<()> {
+        let n = self.weights.n();
+        let per_channel = |len: usize| len == n || len == 1;
+        let wrong = if !per_channel(self.scale.len()) {
+            "scale"
+        } else if self.zero.is_some_and(|z| !per_channel(z.len())) {
+            "zero"
+        } else if self.col_sum.len() != n * segments {
+            "col_sum"
+        } else if self.bias.is_some_and(|b| b.len() != n) {
+            "bias"
+        } else if self.zero.is_some() && self.weights.k() > MAX_K_WITH_ZERO {
+            return Err(Error::unimplemented(format!(
+                "weights with zero points and {} input channels: at most {MAX_K_WITH_ZERO} are exact",
+                self.weights.k()
+            )));
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid(format!("`{wrong}` of a linear layer does not fit its {n} output channels")))
+    }
+}
+
+/// `out[m][n] = activation(x * w + bias)` for all rows of `x`.
+///
+/// The sums are exact in `i32`; then, in `f32`, in this order: times the row's scale, (plus the second
+/// segment's product), times the channel's scale, plus the bias, activation.
+pub fn linear_i8(isa: Isa, x: &QuantRows, w: &LinearI8, out: &mut [f32]) -> Result<()> {
+    linear_i8_rows(isa, x, 0..x.rows(), w, out)
+}
+
+/// [`linear_i8`] for some of the rows: what a thread does of a whole. `out` has only those rows.
+pub fn linear_i8_rows(
+    isa: Isa,
+    x: &QuantRows,
+    rows: Range<usize>,
+    w: &LinearI8,
+    out: &mut [f32],
+) -> Result<()> {
+    w.check(x.segments())?;
+    if x.k() != w.weights.k() {
+        return Err(Error::invalid(format!(
+            "activations have {} channels, the weights {}",
+            x.k(),
+            w.weights.k()
+        )));
+    }
+    if rows.start > rows.end || rows.end > x.rows() {
+        return Err(Error::invalid(format!("rows {rows:?} are not among {}", x.rows())));
+    }
+    if rows.len().checked_mul(w.weights.n()) != Some(out.len()) {
+        return Err(Error::invalid(format!(
+            "the output of {} rows of {} has {} elements",
+            rows.len(),
+            w.weights.n(),
+            out.len()
+        )));
+    }
+    let input = Input {
+        data: &x.data()[rows.start * x.stride()..rows.end * x.stride()],
+        meta: &x.meta()[rows.start * x.segments()..rows.end * x.segments()],
+        rows: rows.len(),
+        stride: x.stride(),
+        split: x.split(),
+        k: x.k(),
+    };
+    match isa.usable() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => super::x86_64::linear_avx512vnni(&input, w, out),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => super::aarch64::linear_dotprod(&input, w, out),
+        _ => drive(generic::Tile, &input, w, out),
+    }
+    count(Kernel::LinearI8, isa);
+    Ok(())
+}
+
+/// A run of quantised rows.
+pub(super) struct Input<'a> {
+    data: &'a [u8],
+    meta: &'a [RowQuant],
+    rows: usize,
+    stride: usize,
+    split: Option<usize>,
+    k: usize,
+}
+
+/// Most rows and panels of a tile on any ISA.
+pub(super) const TILE_ROWS: usize = 8;
+pub(super) const TILE_PANELS: usize = 4;
+pub(super) const TILE_COLUMNS: usize = TILE_PANELS * PANEL;
+
+/// The integer sums of a tile, row by row, [`TILE_COLUMNS`] apart.
+#[repr(C, align(64))]
+pub(super) struct Sums(pub [i32; TILE_ROWS * TILE_COLUMNS]);
+
+/// A tile's operands: `rows` rows of `k` bytes (a multiple of 64), `stride` apart, and `panels` panels of
+/// weights, `panel_stride` apart.
+pub(super) struct TileInput<'a> {
+    pub a: &'a [u8],
+    pub stride: usize,
+    pub rows: usize,
+    pub w: &'a [i8],
+    pub panel_stride: usize,
+    pub panels: usize,
+    pub k: usize,
+}
+
+impl TileInput<'_> {
+    /// Panics unless all that the tile reads lies inside its slices: the check behind the pointers of the
+    /// ISA kernels. It costs nothing beside a tile.
+    #[inline(always)]
+    pub fn assert_in_bounds(&self) {
+        assert!(self.rows >= 1 && self.rows <= TILE_ROWS && self.panels >= 1 && self.panels <= TILE_PANELS);
+        assert!(self.k.is_multiple_of(64));
+        assert!((self.rows - 1) * self.stride + self.k <= self.a.len());
+        assert!((self.panels - 1) * self.panel_stride + self.k * PANEL <= self.w.len());
+    }
+}
+
+/// The part of the linear layer that an ISA writes by hand.
+pub(super) trait DotTile: Copy {
+    /// Rows per tile at most, up to [`TILE_ROWS`].
+    const ROWS: usize;
+    /// Panels per tile at most, up to [`TILE_PANELS`].
+    const PANELS: usize;
+    /// What the tile takes from every activation: 0, or 128 where both operands must be signed.
+    const BIAS: i32;
+    /// `sums[r][c] = sum over k of (a[r][k] - BIAS) * w[k][c]`, wrapping.
+    fn dot(self, tile: &TileInput, sums: &mut Sums);
+}
+
+/// Bytes of activations that are kept in the cache while all weights pass by.
+const BLOCK_BYTES: usize = 512 * 1024;
+
+/// The loop over tiles: blocks of rows, in them groups of panels, in them tiles of rows.
+#[inline(always)]
+pub(super) fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
+    let (n, panel_stride) = (w.weights.n(), w.weights.k_padded() * PANEL);
+    let block = (BLOCK_BYTES / x.stride).max(D::ROWS).next_multiple_of(D::ROWS);
+    let mut sums = [Sums([0; TILE_ROWS * TILE_COLUMNS]), Sums([0; TILE_ROWS * TILE_COLUMNS])];
+    let ends = [x.split.unwrap_or(x.stride), x.stride];
+    let segments = 1 + usize::from(x.split.is_some());
+    let mut start = 0;
+    while start < x.rows {
+        let end = x.rows.min(start + block);
+        let mut n0 = 0;
+        while n0 < n {
+            let columns = (D::PANELS * PANEL).min(n - n0);
+            let panels = columns.div_ceil(PANEL);
+            let weights = &w.weights.data()[n0 / PANEL * panel_stride..][..panels * panel_stride];
+            // Tiles of nearly the same height: 16 rows as 6, 5, 5 and not 6, 6, 4.
+            let mut m0 = start;
+            let mut tiles = (end - start).div_ceil(D::ROWS);
+            while m0 < end {
+                let rows = (end - m0).div_ceil(tiles);
+                tiles -= 1;
+                let mut k0 = 0;
+                for s in 0..segments {
+                    let tile = TileInput {
+                        a: &x.data[m0 * x.stride + k0..],
+                        stride: x.stride,
+                        rows,
+                        w: &weights[k0 * PANEL..],
+                        panel_stride,
+                        panels,
+                        k: ends[s] - k0,
+                    };
+                    dot.dot(&tile, &mut sums[s]);
+                    k0 = ends[s];
+                }
+                finish(D::BIAS, &sums, x, w, m0..m0 + rows, n0..n0 + columns, out);
+                m0 += rows;
+            }
+            n0 += columns;
+        }
+        start = end;
+    }
+}
+
+/// From the integer sums of a tile to finished floats.
+#[inline(always)]
+fn finish(
+    bias: i32,
+    sums: &[Sums; 2],
+    x: &Input,
+    w: &LinearI8,
+    rows: Range<usize>,
+    columns: Range<usize>,
+    out: &mut [f32],
+) {
+    let n = w.weights.n();
+    let two = x.split.is_some();
+    let k_first = x.split.unwrap_or(x.k);
+    let mut n0 = columns.start;
+    while n0 < columns.end {
+        let lanes = PANEL.min(columns.end - n0);
+        let scale = load(w.scale, n0, lanes);
+        let col_first = load(&w.col_sum[..n], n0, lanes);
+        let col_second = if two { load(&w.col_sum[n..], n0, lanes) } else { [0; PANEL] };
+        let zero = match w.zero {
+            Some(zero) => load(zero, n0, lanes),
+            None => [0; PANEL],
+        };
+        let add = match w.bias {
+            Some(b) => load(b, n0, lanes),
+            None => [0.0; PANEL],
+        };
+        for (r, m) in rows.clone().enumerate() {
+            let at = r * TILE_COLUMNS + (n0 - columns.start);
+            let segments = 1 + usize::from(two);
+            let first = x.meta[m * segments];
+            let acc: &[i32; PANEL] = sums[0].0[at..].first_chunk().unwrap_or(&[0; PANEL]);
+            let mut y = to_f32(acc, &col_first, &zero, bias, w.zero.is_some(), first, k_first);
+            if two {
+                let second = x.meta[m * segments + 1];
+                let acc: &[i32; PANEL] = sums[1].0[at..].first_chunk().unwrap_or(&[0; PANEL]);
+                let part = to_f32(acc, &col_second, &zero, bias, w.zero.is_some(), second, x.k - k_first);
+                for l in 0..PANEL {
+                    y[l] += part[l];
+                }
+            }
+            for l in 0..PANEL {
+                y[l] *= scale[l];
+            }
+            if w.bias.is_some() {
+                for l in 0..PANEL {
+                    y[l] += add[l];
+                }
+            }
+            activate16(&mut y, w.activation);
+            let row = &mut out[m * n + n0..][..lanes];
+            match row.first_chunk_mut::<PANEL>() {
+                Some(whole) => *whole = y,
+                None => row.copy_from_slice(&y[..lanes]),
+            }
+        }
+        n0 += lanes;
+    }
+}
+
+/// One segment's sums without zero points, as floats times the row's scale.
+#[inline(always)]
+fn to_f32(
+    acc: &[i32; PANEL],
+    col_sum: &[i32; PANEL],
+    zero: &[i32; PANEL],
+    bias: i32,
+    has_zero: bool,
+    row: RowQuant,
+    k: usize,
+) -> [f32; PANEL] {
+    let mut v = *acc;
+    let a_zero = row.zero - bias;
+    for l in 0..PANEL {
+        v[l] = v[l].wrapping_sub(a_zero.wrapping_mul(col_sum[l]));
+    }
+    if has_zero {
+        // sum of (a - za)(w - zw) = sum of (a - za) w - zw (sum of a - K za)
+        let centred = row.sum.wrapping_sub(row.zero.wrapping_mul(k as i32));
+        for l in 0..PANEL {
+            v[l] = v[l].wrapping_sub(zero[l].wrapping_mul(centred));
+        }
+    }
+    let mut y = [0.0; PANEL];
+    for l in 0..PANEL {
+        y[l] = v[l] as f32 * row.scale;
+    }
+    y
+}
+
+/// 16 values from `at`, of which `lanes` exist; a single value is for all.
+#[inline(always)]
+pub(super) fn load<T: Copy + Default>(src: &[T], at: usize, lanes: usize) -> [T; PANEL] {
+    if let [one] = src {
+        return [*one; PANEL];
+    }
+    let src = &src[at..];
+    match src.first_chunk::<PANEL>() {
+        Some(whole) => *whole,
+        None => {
+            let mut v = [T::default(); PANEL];
+            v[..lanes].copy_from_slice(&src[..lanes]);
+            v
+        }
+    }
+}
