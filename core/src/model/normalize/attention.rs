@@ -1,0 +1,311 @@
+//! Self-attention, found from where its heads are merged back into rows.
+
+use super::chain::{Chain, Quant, Step};
+use super::{Kind, Low, Lowering};
+use crate::error::Result;
+use crate::model::eval::for_each_index;
+use crate::model::graph::{Attr, Node, ValueId};
+use crate::model::tensor::elements;
+
+/// A projection as attention reads it: rows, and the first of its columns.
+struct Projected {
+    rows: Low,
+    column: usize,
+    scale: f32,
+}
+
+/// What lies between the two products.
+struct Scores {
+    matmul: Node,
+    scale: f32,
+    masked: bool,
+    quant: Option<Quant>,
+}
+
+impl Lowering<'_> {
+    /// Lowers `v`, reached by `out` from a batched product of probabilities and values.
+    pub(super) fn attention(&mut self, v: ValueId, out: &Chain) -> Result<Option<Low>> {
+        let Some(pv) = self.g.producer_node(out.root).cloned() else { return Ok(None) };
+        if !matches!(pv.op.as_str(), "MatMul" | "FusedMatMul") {
+            return Ok(None);
+        }
+        let (p, val) = (self.need(&pv, 0)?, self.need(&pv, 1)?);
+        if !self.dynamic(p) || !self.dynamic(val) {
+            return Ok(None);
+        }
+        let Some((softmax, probs_quant)) = self.find_softmax(p)? else { return Ok(None) };
+        let scores_in = self.need(&softmax, 0)?;
+        let Some(scores) = self.scores(scores_in)? else { return Ok(None) };
+        let (q, k) = (self.need(&scores.matmul, 0)?, self.need(&scores.matmul, 1)?);
+
+        // Heads and their size, by the shapes at the probes.
+        let mut dims = None;
+        for p in &self.probes {
+            let (b, s) = (p.probe.batch, p.probe.seq);
+            let count = |v: ValueId| p.vals[v].as_ref().and_then(|v| elements(&v.shape));
+            let (Some(ns), Some(nq), Some(nv)) = (count(scores_in), count(q), count(val)) else {
+                return Ok(None);
+            };
+            let heads = ns / (b * s * s);
+            if heads == 0 {
+                return Ok(None);
+            }
+            let this = (heads, nq / (b * s * heads), nv / (b * s * heads));
+            if dims.is_some_and(|d| d != this) || heads * b * s * s != ns {
+                return Ok(None);
+            }
+            dims = Some(this);
+        }
+        let Some((heads, d, dv)) = dims else { return Ok(None) };
+        let k_transposed = scores.matmul.int("transB") != Some(1);
+        let q = self.projected(q, heads, d, false)?;
+        let k = self.projected(k, heads, d, k_transposed)?;
+        let values = self.projected(val, heads, dv, false)?;
+        let (Some(q), Some(k), Some(values)) = (q, k, values) else { return Ok(None) };
+
+        // The merged heads must come out as rows.
+        for p in &self.probes {
+            let (b, s) = (p.probe.batch, p.probe.seq);
+            let Some(ix) = self.indices(p, out) else { return Ok(None) };
+            let Some(data) = ix.data else { return Ok(None) };
+            let c = heads * dv;
+            let ok = data.len() == b * s * c
+                && data.iter().enumerate().all(|(o, &x)| {
+                    let (row, col) = (o / c, o % c);
+                    let (bi, i, h, e) = (row / s, row % s, col / dv, col % dv);
+                    x as usize == ((bi * heads + h) * s + i) * dv + e
+                });
+            if !ok {
+                return Ok(None);
+            }
+        }
+        let name = pv.name.clone();
+        let mut attrs = vec![
+            ("heads", Attr::Int(heads as i64)),
+            ("head_size", Attr::Int(d as i64)),
+            ("value_size", Attr::Int(dv as i64)),
+            ("columns", Attr::Ints([q.column, k.column, values.column].map(|c| c as i64).to_vec())),
+            ("scale", Attr::Float(q.scale * k.scale * scores.scale)),
+            ("masked", Attr::Int(scores.masked.into())),
+        ];
+        let quant = |q: Quant| Attr::Floats(vec![q.scale, q.zero as f32, q.low as f32, q.high as f32]);
+        if let Some(q) = scores.quant {
+            attrs.push(("score_quant", quant(q)));
+        }
+        if let Some(q) = probs_quant {
+            attrs.push(("prob_quant", quant(q)));
+        }
+        let (offsets, mask) = (self.offsets, self.mask);
+        let inputs = vec![q.rows.v, k.rows.v, values.rows.v, offsets, mask];
+        let mut low = Low { v: self.emit("Attention", &name, inputs, attrs), kind: Kind::Rows(heads * dv) };
+        if values.scale != 1.0 {
+            return self.fail(v, "attention values are scaled");
+        }
+        for s in &out.steps {
+            if let Step::Quant(q) = s {
+                low = self.emit_fake_quant(&name, low, *q);
+            }
+        }
+        Ok(Some(low))
+    }
+
+    /// From the probabilities up to their softmax.
+    fn find_softmax(&self, mut v: ValueId) -> Result<Option<(Node, Option<Quant>)>> {
+        let mut quant = None;
+        for _ in 0..32 {
+            let chain = self.walk_up(v, false);
+            for s in &chain.steps {
+                if let Step::Quant(q) = s {
+                    quant = Some(*q);
+                }
+            }
+            let Some(n) = self.g.producer_node(chain.root) else { return Ok(None) };
+            match n.op.as_str() {
+                "Softmax" => {
+                    let rank = self.probes[0].vals[chain.root].as_ref().map_or(0, |v| v.shape.len() as i64);
+                    let axis = n.int("axis").unwrap_or(if self.g.opset < 13 { 1 } else { -1 });
+                    return Ok((axis == -1 || axis == rank - 1).then(|| (n.clone(), quant)));
+                }
+                // Where(IsNaN(p), 0, p): what exporters add for fully masked rows, which cannot occur here.
+                "Where" => {
+                    let guard = n.input(0).and_then(|c| self.g.producer_node(c)).is_some_and(|c| c.op == "IsNaN");
+                    match n.input(2) {
+                        Some(p) if guard => v = p,
+                        _ => return Ok(None),
+                    }
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// From the softmax's input up to the product of queries and keys.
+    fn scores(&self, v: ValueId) -> Result<Option<Scores>> {
+        let mut at = v;
+        let (mut scale, mut masked, mut quant) = (1.0f32, false, None::<Quant>);
+        for _ in 0..32 {
+            let chain = self.walk_up(at, true);
+            // Steps nearest the softmax come last: read them backwards.
+            for s in chain.steps.iter().rev() {
+                match s {
+                    Step::Scale(c) => scale *= c,
+                    Step::Quant(q) => {
+                        // Quantizing before a scale is quantizing after it with a scaled step.
+                        quant = quant.or(Some(Quant { scale: q.scale * scale, ..*q }));
+                    }
+                    Step::Layout(..) => {}
+                }
+            }
+            let Some(n) = self.g.producer_node(chain.root) else { return Ok(None) };
+            match (n.op.as_str(), n.inputs.len()) {
+                ("MatMul" | "FusedMatMul", _) => {
+                    let dynamic = n.inputs.iter().flatten().all(|&i| self.dynamic(i));
+                    let alpha = n.float("alpha").unwrap_or(1.0);
+                    return Ok(dynamic.then(|| Scores {
+                        matmul: n.clone(),
+                        scale: scale * alpha,
+                        masked,
+                        quant,
+                    }));
+                }
+                ("Add", 2) => {
+                    let (Some(a), Some(b)) = (n.input(0), n.input(1)) else { return Ok(None) };
+                    let (x, bias) = if self.dynamic(a) { (a, b) } else { (b, a) };
+                    if self.dynamic(bias) {
+                        return Ok(None);
+                    }
+                    match self.key_mask(chain.root, bias, |m| if m { 0.0 } else { f64::NEG_INFINITY })? {
+                        Some(m) => masked |= m,
+                        None => return Ok(None),
+                    }
+                    at = x;
+                }
+                ("Where", 3) => {
+                    let (Some(c), Some(a), Some(b)) = (n.input(0), n.input(1), n.input(2)) else {
+                        return Ok(None);
+                    };
+                    let (x, fill, keep_when) = if self.dynamic(b) { (b, a, 0.0) } else { (a, b, 1.0) };
+                    let low = self.probes[0].vals[fill]
+                        .as_ref()
+                        .and_then(|v| v.data.as_ref())
+                        .is_some_and(|d| d.iter().all(|&x| x <= -1000.0));
+                    if !low || !self.dynamic(x) {
+                        return Ok(None);
+                    }
+                    let keep = move |m: bool| if m { keep_when } else { 1.0 - keep_when };
+                    match self.key_mask(chain.root, c, keep)? {
+                        Some(m) => masked |= m,
+                        None => return Ok(None),
+                    }
+                    at = x;
+                }
+                // A floor under masked scores, as older exporters write.
+                ("Max", 2) => {
+                    let (Some(a), Some(b)) = (n.input(0), n.input(1)) else { return Ok(None) };
+                    let floor = |v: ValueId| {
+                        self.probes[0].vals[v].as_ref().and_then(|v| v.scalar()).is_some_and(|x| x <= -1e30)
+                    };
+                    at = if floor(b) {
+                        a
+                    } else if floor(a) {
+                        b
+                    } else {
+                        return Ok(None);
+                    };
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does `m`, broadcast over the scores, depend on the key's mask alone? `Some(true)`: it hides masked
+    /// keys; `Some(false)`: it hides nothing at all; `None`: it is something else.
+    fn key_mask(&self, scores: ValueId, m: ValueId, want: impl Fn(bool) -> f64) -> Result<Option<bool>> {
+        let mut hides = None;
+        for p in &self.probes {
+            let (b, s) = (p.probe.batch, p.probe.seq);
+            let (Some(sv), Some(mv)) = (&p.vals[scores], &p.vals[m]) else { return Ok(None) };
+            if mv.data.is_none() || sv.shape.last() != Some(&s) {
+                return Ok(None);
+            }
+            let fits = |got: f64, want: f64| {
+                if want == f64::NEG_INFINITY { got <= -1000.0 } else { got == want }
+            };
+            let (mut by_mask, mut by_none) = (true, true);
+            for_each_index(&sv.shape, |ix| {
+                // [batch, head, query, key] or [batch * head, query, key].
+                let bi = match ix.len() {
+                    4 => ix[0],
+                    3 => ix[0] / (sv.shape[0] / b).max(1),
+                    _ => 0,
+                };
+                let keep = p.probe.mask.get(bi * s + ix[ix.len() - 1]) == Some(&1);
+                let got = mv.broadcast_at(ix).unwrap_or(f64::NAN);
+                by_mask &= fits(got, want(keep));
+                by_none &= fits(got, want(true));
+            });
+            let this = match (by_mask, by_none) {
+                (true, _) => true,
+                (false, true) => false,
+                _ => return Ok(None),
+            };
+            if hides.is_some_and(|h| h != this) {
+                return Ok(None);
+            }
+            hides = Some(this);
+        }
+        Ok(hides)
+    }
+
+    /// Rows and first column of a projection that is read as `[batch, head, token, size]`, or with
+    /// `transposed` as `[batch, head, size, token]`.
+    fn projected(&mut self, v: ValueId, heads: usize, d: usize, transposed: bool) -> Result<Option<Projected>> {
+        let chain = self.walk_up(v, true);
+        let Some(Kind::Rows(c)) = self.kind_of(chain.root) else { return Ok(None) };
+        let mut column = None;
+        for p in &self.probes {
+            let (b, s) = (p.probe.batch, p.probe.seq);
+            let Some(ix) = self.indices(p, &chain) else { return Ok(None) };
+            let Some(data) = ix.data else { return Ok(None) };
+            if data.len() != b * heads * s * d {
+                return Ok(None);
+            }
+            let first = data[0] as usize;
+            if column.is_some_and(|c| c != first) || first + heads * d > c {
+                return Ok(None);
+            }
+            column = Some(first);
+            let ok = data.iter().enumerate().all(|(o, &x)| {
+                let (bh, rest) = (o / (s * d), o % (s * d));
+                let (bi, h) = (bh / heads, bh % heads);
+                let (i, e) = if transposed { (rest % s, rest / s) } else { (rest / d, rest % d) };
+                x as usize == (bi * s + i) * c + first + h * d + e
+            });
+            if !ok {
+                return Ok(None);
+            }
+        }
+        let Some(column) = column else { return Ok(None) };
+        let mut rows = self.lower(chain.root)?;
+        let name = self.g.names[v].clone();
+        // With fake quantization the order of steps matters, so they are emitted; a bare scale is folded.
+        let quantized = chain.steps.iter().any(|s| matches!(s, Step::Quant(_)));
+        let mut scale = 1.0;
+        for s in &chain.steps {
+            match s {
+                Step::Scale(c) if quantized => {
+                    let n = rows.kind.channels();
+                    let t = crate::model::tensor::Tensor::from_f32(vec![n], &vec![*c; n])?;
+                    let t = self.out.add_const(format!("{name}/scale"), t);
+                    rows.v = self.emit("MulChannels", &format!("{name}/scaled"), vec![rows.v, t], vec![]);
+                }
+                Step::Scale(c) => scale *= c,
+                Step::Quant(q) => rows = self.emit_fake_quant(&name, rows, *q),
+                Step::Layout(..) => {}
+            }
+        }
+        Ok(Some(Projected { rows, column, scale }))
+    }
+}

@@ -1,0 +1,265 @@
+//! Opening a model: a bundle, an ONNX file, or a hub-style folder.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::graph::Graph;
+use super::normalize::{Lowered, Semantics, lower};
+use super::plan::Plan;
+use super::proto::{ExternalData, FolderExternal, MAX_FILE, NoExternal, parse};
+use super::tensor::{Bytes, DType};
+use super::{DOMAIN, Model, ModelInfo};
+use crate::bundle::source::map_file;
+use crate::bundle::{Bundle, OpenOptions as BundleOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::text::Tokenizer;
+
+/// How to open a model.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Read the file into memory instead of mapping it: use it where the file may be changed in place or
+    /// become unreadable (iOS data protection) while the model is open.
+    pub copy_into_memory: bool,
+    /// Check the weights' hash later ([`Model::verify_weights`]) or never, instead of at open.
+    pub defer_weights_hash: bool,
+    /// For dynamically quantized ONNX models: ONNX's one scale per tensor instead of one per token.
+    pub reference_semantics: bool,
+}
+
+impl Model {
+    /// Opens `path`: a `.pbert` bundle, an `.onnx` file, or a folder with `model*.onnx`, `tokenizer.json`
+    /// and `config.json`.
+    pub fn open(path: impl AsRef<Path>, options: &OpenOptions) -> Result<Model> {
+        let path = path.as_ref();
+        let meta = std::fs::metadata(path).map_err(|e| Error::io(path.display(), &e))?;
+        if meta.is_dir() {
+            return Self::open_folder(path, options);
+        }
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
+            return Self::open_onnx(path, options);
+        }
+        Self::from_bundle(Bundle::open_path(path, &bundle_options(options))?)
+    }
+
+    /// Opens a bundle from memory.
+    pub fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Model> {
+        Self::from_bundle(Bundle::open_bytes(bytes, &bundle_options(options))?)
+    }
+
+    /// Opens an ONNX model from memory; weights kept in other files cannot be read.
+    pub fn open_onnx_bytes(bytes: &[u8], options: &OpenOptions) -> Result<Model> {
+        Self::from_onnx(bytes, &NoExternal, options)
+    }
+
+    fn open_onnx(path: &Path, options: &OpenOptions) -> Result<Model> {
+        let size = std::fs::metadata(path).map_err(|e| Error::io(path.display(), &e))?.len();
+        if size > MAX_FILE {
+            return Err(Error::exhausted(format!("`{}` is larger than 2 GiB", path.display())));
+        }
+        let map = map_file(path)?;
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut model = Self::from_onnx((*map).as_ref(), &FolderExternal(folder), options)
+            .map_err(|e| e.context(path.display()))?;
+        model.info.name = path.file_stem().map_or(String::new(), |s| s.to_string_lossy().into_owned());
+        // A tokenizer beside the file belongs to it.
+        model.attach_folder(folder)?;
+        Ok(model)
+    }
+
+    fn open_folder(folder: &Path, options: &OpenOptions) -> Result<Model> {
+        let mut found: Vec<PathBuf> = vec![];
+        for sub in [folder.to_path_buf(), folder.join("onnx")] {
+            let Ok(entries) = std::fs::read_dir(&sub) else { continue };
+            for e in entries.flatten() {
+                let name = e.file_name().to_string_lossy().into_owned();
+                if name.starts_with("model") && name.ends_with(".onnx") {
+                    found.push(e.path());
+                }
+            }
+        }
+        // Prefer the quantized model, then the shortest name: `model.onnx` before `model_fp16.onnx`.
+        found.sort_by_key(|p| {
+            let n = p.file_name().map_or(String::new(), |n| n.to_string_lossy().into_owned());
+            (!n.contains("quant") && !n.contains("int8"), n.len(), n)
+        });
+        let path = found.first().ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotFound,
+                format!("`{}` holds no `model*.onnx`: is it a model folder?", folder.display()),
+            )
+        })?;
+        let mut model = Self::open_onnx(path, options)?;
+        model.attach_folder(folder)?;
+        Ok(model)
+    }
+
+    /// Reads `tokenizer.json` and `config.json` in `folder`, where they exist.
+    fn attach_folder(&mut self, folder: &Path) -> Result<()> {
+        let read = |name: &str| -> Result<Option<Vec<u8>>> {
+            let p = folder.join(name);
+            match std::fs::metadata(&p) {
+                Ok(m) if m.len() > 64 << 20 => {
+                    Err(Error::exhausted(format!("`{}` is larger than 64 MiB", p.display())))
+                }
+                Ok(_) => std::fs::read(&p).map(Some).map_err(|e| Error::io(p.display(), &e)),
+                Err(_) => Ok(None),
+            }
+        };
+        if self.tokenizer.is_none()
+            && let Some(json) = read("tokenizer.json")?
+        {
+            let t = Tokenizer::from_bytes(&json).map_err(|e| e.context(folder.join("tokenizer.json").display()))?;
+            self.set_tokenizer(t)?;
+        }
+        if let Some(json) = read("config.json")?
+            && let Ok(config) = serde_json::from_slice::<serde_json::Value>(&json)
+        {
+            if let Some(n) = config.get("max_position_embeddings").and_then(|n| n.as_u64())
+                && n > 2
+            {
+                self.info.max_length = self.info.max_length.min(n as usize);
+            }
+            let labels = config.get("id2label").and_then(|l| l.as_object());
+            if let Some(labels) = labels {
+                let by_id: HashMap<usize, String> = labels
+                    .iter()
+                    .filter_map(|(k, v)| Some((k.parse().ok()?, v.as_str()?.to_string())))
+                    .collect();
+                self.info.labels = (0..by_id.len()).map_while(|i| by_id.get(&i).cloned()).collect();
+            }
+        }
+        Ok(())
+    }
+
+    fn from_onnx(bytes: &[u8], external: &dyn ExternalData, options: &OpenOptions) -> Result<Model> {
+        let lowered = lower_onnx(bytes, external, options.reference_semantics)?;
+        let info =
+            ModelInfo { max_length: lowered.max_length.min(1 << 20), vocab: lowered.vocab, ..ModelInfo::default() };
+        Ok(Model::new(Plan::new(lowered.graph)?, info))
+    }
+
+    /// Opens a bundle that is already read.
+    pub fn from_bundle(bundle: Bundle) -> Result<Model> {
+        let m = bundle.manifest().clone();
+        let weights: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bundle.weights()?);
+        let graph = parse(
+            bundle.entry(&m.graph.entry)?.bytes(),
+            &BundleExternal { entry: m.weights.entry.clone(), weights },
+        )
+        .map_err(|e| e.context(format!("bundle entry `{}`", m.graph.entry)))?;
+        check_lowered(&graph)?;
+        let (max_length, vocab) = limits(&graph);
+        let info = ModelInfo {
+            name: m.model.name.clone(),
+            version: m.model.version.clone(),
+            max_length: m.tokenizer.max_length.min(max_length),
+            vocab,
+            ..ModelInfo::default()
+        };
+        let mut model = Model::new(Plan::new(graph)?, info);
+        for h in &m.heads {
+            let out = model.plan.outputs().iter().find(|o| o.name == h.output).ok_or_else(|| {
+                Error::data_loss(format!("head `{}` reads output `{}`, which the graph lacks", h.name, h.output))
+            })?;
+            if !h.labels.is_empty() && h.labels.len() != out.channels {
+                return Err(Error::data_loss(format!(
+                    "head `{}` has {} labels for {} outputs",
+                    h.name,
+                    h.labels.len(),
+                    out.channels
+                )));
+            }
+        }
+        let tokenizer = Tokenizer::from_bytes(bundle.entry(&m.tokenizer.entry)?.bytes())
+            .map_err(|e| e.context(format!("bundle entry `{}`", m.tokenizer.entry)))?;
+        model.set_tokenizer(tokenizer)?;
+        model.bundle = Some(bundle);
+        Ok(model)
+    }
+}
+
+/// Parses ONNX bytes and lowers the graph to the dialect that bundles hold.
+pub fn lower_onnx(bytes: &[u8], external: &dyn ExternalData, reference_semantics: bool) -> Result<Lowered> {
+    let graph = parse(bytes, external)?;
+    let semantics = if reference_semantics { Semantics::Reference } else { Semantics::PerToken };
+    // Exporters nest a few hundred operators deep; the recursion gets a stack of its own, so that it does
+    // not depend on the caller's.
+    std::thread::scope(|s| {
+        std::thread::Builder::new()
+            .name("pocketbert-open".into())
+            .stack_size(256 << 20)
+            .spawn_scoped(s, || lower(&graph, semantics))
+            .map_err(|e| Error::exhausted(format!("no thread to open the model with: {e}")))?
+            .join()
+            .unwrap_or_else(|_| Err(Error::internal("a panic while the graph was being recognised")))
+    })
+}
+
+/// [`lower_onnx`] of a file, whose weights may lie in other files of its folder.
+pub fn lower_onnx_file(path: &Path, reference_semantics: bool) -> Result<Lowered> {
+    let map = map_file(path)?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    lower_onnx((*map).as_ref(), &FolderExternal(folder), reference_semantics)
+        .map_err(|e| e.context(path.display()))
+}
+
+fn bundle_options(o: &OpenOptions) -> BundleOptions {
+    use crate::bundle::Verify;
+    BundleOptions {
+        copy_into_memory: o.copy_into_memory,
+        verify: if o.defer_weights_hash { Verify::DeferWeights } else { Verify::Full },
+        ..BundleOptions::default()
+    }
+}
+
+/// The weights entry of a bundle, as ONNX external data.
+struct BundleExternal {
+    entry: String,
+    weights: Arc<dyn AsRef<[u8]> + Send + Sync>,
+}
+
+impl ExternalData for BundleExternal {
+    fn read(&self, location: &str, offset: usize, length: Option<usize>) -> Result<Bytes> {
+        if location != self.entry {
+            return Err(Error::data_loss(format!("the graph keeps a weight in `{location}`, not in `{}`", self.entry)));
+        }
+        let all = (*self.weights).as_ref().len();
+        let end = length.map_or(Some(all), |l| offset.checked_add(l));
+        let end = end.ok_or_else(|| Error::data_loss("a weight's offset overflows"))?;
+        Bytes::shared(self.weights.clone(), offset..end)
+    }
+}
+
+/// A bundle's graph has our operators and inputs alone.
+fn check_lowered(g: &Graph) -> Result<()> {
+    if let Some(n) = g.nodes.iter().find(|n| n.domain != DOMAIN) {
+        return Err(Error::data_loss(format!("{} does not belong in a bundle", n.label())));
+    }
+    for i in &g.inputs {
+        if !super::normalize::INPUTS.contains(&g.names[i.value].as_str()) {
+            return Err(Error::data_loss(format!("a bundle's graph has no input `{}`", g.names[i.value])));
+        }
+        if i.elem_type != DType::I64 as i32 || i.dims.len() != 1 {
+            return Err(Error::data_loss(format!("graph input `{}` must be a vector of i64", g.names[i.value])));
+        }
+    }
+    Ok(())
+}
+
+/// The longest sequence and the vocabulary that the graph's tables allow.
+fn limits(g: &Graph) -> (usize, usize) {
+    let (mut max_length, mut vocab) = (1 << 20, 0);
+    for n in g.nodes.iter().filter(|n| n.op == "Lookup") {
+        let rows = n.input(2).and_then(|t| g.constant(t)).and_then(|t| t.shape.first().copied()).unwrap_or(0);
+        match n.str("by") {
+            Some("position") => {
+                let offset = usize::try_from(n.int("offset").unwrap_or(0)).unwrap_or(usize::MAX);
+                max_length = max_length.min(rows.saturating_sub(offset));
+            }
+            Some("id") => vocab = vocab.max(rows),
+            _ => {}
+        }
+    }
+    (max_length, vocab)
+}

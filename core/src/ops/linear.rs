@@ -1,0 +1,107 @@
+//! Linear layers: int8 weights with quantized rows, or f32.
+
+use tract_onnx::tract_hir::internal::*;
+
+use super::rows::rows;
+use super::{Operator, RunContext, new_f32, over_rows, with_channels};
+use crate::kernels::{self, ActQuant, Activation, LinearI8, PackedF32, PackedI8};
+use crate::model::tensor::Tensor as Constant;
+
+/// Int8 weights, packed as the kernels read them.
+#[derive(Debug)]
+pub struct Int8 {
+    /// `[n/16][k/4][16][4]`; stays where it lies, mapped or owned.
+    pub packed: Constant,
+    /// Scale: one, or one per output.
+    pub scale: Vec<f32>,
+    /// Zero points of the weights: one, or one per output.
+    pub zero: Option<Vec<i32>>,
+    /// Sum of each output's weights.
+    pub col_sum: Vec<i32>,
+    /// How rows are quantized.
+    pub activation: ActQuant,
+}
+
+/// A linear layer's weights.
+#[derive(Debug)]
+pub enum Weights {
+    /// 8-bit.
+    Int8(Int8),
+    /// `[n/16][k][16]`.
+    Float(Vec<f32>),
+}
+
+/// `activation(x * w + bias)`.
+#[derive(Debug)]
+pub struct Linear {
+    /// Inputs per row.
+    pub k: usize,
+    /// Outputs per row.
+    pub n: usize,
+    /// The matrix.
+    pub weights: Weights,
+    /// One value per output.
+    pub bias: Option<Vec<f32>>,
+    /// Applied to every output.
+    pub epilogue: Activation,
+}
+
+impl Operator for Linear {
+    fn kind(&self) -> &'static str {
+        "Linear"
+    }
+
+    fn dtype(&self) -> &'static str {
+        match self.weights {
+            Weights::Int8(_) => "i8",
+            Weights::Float(_) => "f32",
+        }
+    }
+
+    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
+        with_channels(inputs, self.n)
+    }
+
+    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+        let (x, c) = rows(inputs[0])?;
+        ensure!(c == self.k, "a linear layer's weight does not fit its input");
+        let m = x.len() / c;
+        let mut shape: TVec<usize> = inputs[0].shape().into();
+        if let Some(last) = shape.last_mut() {
+            *last = self.n;
+        }
+        let isa = ctx.isa;
+        match &self.weights {
+            Weights::Int8(w) => {
+                let layer = LinearI8 {
+                    weights: PackedI8::from_bytes(self.n, self.k, w.packed.bytes())?,
+                    scale: &w.scale,
+                    zero: w.zero.as_deref(),
+                    col_sum: &w.col_sum,
+                    bias: self.bias.as_deref(),
+                    activation: self.epilogue,
+                };
+                let q = &mut ctx.scratch.rows;
+                kernels::quantize_rows(isa, x, m, c, None, None, &w.activation, q)?;
+                layer.check(q.segments())?;
+                let q = &*q;
+                new_f32(&shape, |out| {
+                    over_rows(ctx.threads, 16, out, self.n, |first, part| {
+                        kernels::linear_i8_rows(isa, q, first..first + part.len() / self.n, &layer, part)
+                    })
+                })
+            }
+            Weights::Float(packed) => {
+                let weights = PackedF32::new(self.n, self.k, packed)?;
+                let bias = self.bias.as_deref();
+                new_f32(&shape, |out| {
+                    over_rows(ctx.threads, 16, out, self.n, |first, part| {
+                        let rows = part.len() / self.n;
+                        let x = &x[first * c..(first + rows) * c];
+                        kernels::gemm_f32(isa, x, rows, &weights, bias, self.epilogue, part)
+                    })
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Element-wise operators: known functions, fake quantization and small programs.
+
+use tract_onnx::tract_hir::internal::*;
+
+use super::{Operator, RunContext, f32s, new_f32};
+use crate::kernels::{self, Activation};
+
+/// A known function of each element.
+#[derive(Debug)]
+pub struct Unary {
+    /// The function.
+    pub function: Activation,
+}
+
+impl Operator for Unary {
+    fn kind(&self) -> &'static str {
+        "Unary"
+    }
+
+    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
+        Ok(inputs[0].iter().cloned().collect())
+    }
+
+    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+        let x = f32s(inputs[0])?;
+        new_f32(inputs[0].shape(), |out| {
+            out.copy_from_slice(x);
+            kernels::activate(ctx.isa, out, self.function);
+            Ok(())
+        })
+    }
+}
+
+/// Quantizes with constants and dequantizes again, as QuantizeLinear and DequantizeLinear do.
+#[derive(Debug)]
+pub struct FakeQuant(pub kernels::FakeQuant);
+
+impl Operator for FakeQuant {
+    fn kind(&self) -> &'static str {
+        "FakeQuant"
+    }
+
+    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
+        Ok(inputs[0].iter().cloned().collect())
+    }
+
+    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+        let x = f32s(inputs[0])?;
+        new_f32(inputs[0].shape(), |out| {
+            out.copy_from_slice(x);
+            kernels::fake_quant(ctx.isa, out, self.0);
+            Ok(())
+        })
+    }
+}
+
+/// Instructions of [`Map`]. The numbers are part of bundle format 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i64)]
+#[allow(missing_docs)]
+pub enum Opcode {
+    Add = 0,
+    Sub = 1,
+    Mul = 2,
+    Div = 3,
+    Max = 4,
+    Min = 5,
+    Erf = 6,
+    Tanh = 7,
+    Sqrt = 8,
+    Relu = 9,
+    Sigmoid = 10,
+    Exp = 11,
+    Neg = 12,
+    Abs = 13,
+    FakeQuant = 14,
+}
+
+impl Opcode {
+    const ALL: [Opcode; 15] = {
+        use Opcode::*;
+        [Add, Sub, Mul, Div, Max, Min, Erf, Tanh, Sqrt, Relu, Sigmoid, Exp, Neg, Abs, FakeQuant]
+    };
+}
+
+/// Where an instruction reads an operand.
+#[derive(Clone, Copy, Debug)]
+enum Operand {
+    Register(usize),
+    Constant(usize),
+}
+
+/// A program over each element: register 0 is the input, every instruction fills the next register, the
+/// last one is the output.
+#[derive(Debug)]
+pub struct Map {
+    code: Vec<(Opcode, Operand, Operand)>,
+    constants: Vec<f32>,
+}
+
+impl Map {
+    /// Checks and decodes `[opcode, a, b]` triples; a negative operand `-i` is constant `i - 1`.
+    pub fn new(code: &[i64], constants: &[f32]) -> TractResult<Map> {
+        ensure!(code.len().is_multiple_of(3) && !code.is_empty() && code.len() <= 3 * 256, "a malformed program");
+        let mut out = vec![];
+        for (i, c) in code.chunks_exact(3).enumerate() {
+            let op = Opcode::ALL.get(usize::try_from(c[0])?).copied().context("an unknown instruction")?;
+            let operand = |x: i64| -> TractResult<Operand> {
+                if x < 0 {
+                    let at = usize::try_from(-(x + 1))?;
+                    ensure!(at < constants.len(), "a program reads past its constants");
+                    Ok(Operand::Constant(at))
+                } else {
+                    let r = usize::try_from(x)?;
+                    ensure!(r <= i, "a program reads a register before it is written");
+                    Ok(Operand::Register(r))
+                }
+            };
+            let (a, b) = (operand(c[1])?, operand(c[2])?);
+            if op == Opcode::FakeQuant {
+                let Operand::Constant(k) = b else { bail!("fake quantization without constants") };
+                ensure!(k + 4 <= constants.len() && constants[k] > 0.0, "fake quantization without constants");
+            }
+            out.push((op, a, b));
+        }
+        Ok(Map { code: out, constants: constants.to_vec() })
+    }
+}
+
+/// Elements computed at a time, so that registers stay in the first-level cache.
+const BLOCK: usize = 256;
+
+impl Operator for Map {
+    fn kind(&self) -> &'static str {
+        "Map"
+    }
+
+    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
+        Ok(inputs[0].iter().cloned().collect())
+    }
+
+    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+        let x = f32s(inputs[0])?;
+        let isa = ctx.isa;
+        new_f32(inputs[0].shape(), |out| {
+            let mut regs = vec![[0f32; BLOCK]; self.code.len() + 1];
+            for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
+                let n = x.len();
+                regs[0][..n].copy_from_slice(x);
+                for (i, &(op, a, b)) in self.code.iter().enumerate() {
+                    let (read, write) = regs.split_at_mut(i + 1);
+                    let y = &mut write[0];
+                    let get = |o: Operand, j: usize| match o {
+                        Operand::Register(r) => read[r][j],
+                        Operand::Constant(c) => self.constants[c],
+                    };
+                    let two = |y: &mut [f32; BLOCK], f: fn(f32, f32) -> f32| {
+                        for (j, y) in y.iter_mut().enumerate().take(n) {
+                            *y = f(get(a, j), get(b, j));
+                        }
+                    };
+                    let function = match op {
+                        Opcode::Add => {
+                            two(y, |a, b| a + b);
+                            None
+                        }
+                        Opcode::Sub => {
+                            two(y, |a, b| a - b);
+                            None
+                        }
+                        Opcode::Mul => {
+                            two(y, |a, b| a * b);
+                            None
+                        }
+                        Opcode::Div => {
+                            two(y, |a, b| a / b);
+                            None
+                        }
+                        Opcode::Max => {
+                            two(y, |a, b| if a > b { a } else { b });
+                            None
+                        }
+                        Opcode::Min => {
+                            two(y, |a, b| if a < b { a } else { b });
+                            None
+                        }
+                        Opcode::Sqrt => {
+                            two(y, |a, _| a.sqrt());
+                            None
+                        }
+                        Opcode::Neg => {
+                            two(y, |a, _| -a);
+                            None
+                        }
+                        Opcode::Abs => {
+                            two(y, |a, _| a.abs());
+                            None
+                        }
+                        Opcode::FakeQuant => {
+                            let Operand::Constant(k) = b else { bail!("fake quantization without constants") };
+                            let c = &self.constants[k..k + 4];
+                            two(y, |a, _| a);
+                            let quant = kernels::FakeQuant {
+                                scale: c[0],
+                                zero: c[1] as i32,
+                                lowest: c[2] as i32,
+                                highest: c[3] as i32,
+                            };
+                            kernels::fake_quant(isa, &mut y[..n], quant);
+                            None
+                        }
+                        Opcode::Relu => Some(Activation::Relu),
+                        Opcode::Erf => {
+                            two(y, |a, _| kernels::math::erf(a));
+                            None
+                        }
+                        Opcode::Tanh => Some(Activation::Tanh),
+                        Opcode::Sigmoid => Some(Activation::Sigmoid),
+                        Opcode::Exp => {
+                            two(y, |a, _| kernels::math::exp(a));
+                            None
+                        }
+                    };
+                    if let Some(f) = function {
+                        two(y, |a, _| a);
+                        kernels::activate(isa, &mut y[..n], f);
+                    }
+                }
+                out.copy_from_slice(&regs[self.code.len()][..n]);
+            }
+            Ok(())
+        })
+    }
+}

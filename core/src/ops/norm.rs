@@ -1,0 +1,43 @@
+//! Layer norm over the last axis, with the residual added first.
+
+use tract_onnx::tract_hir::internal::*;
+
+use super::rows::rows;
+use super::{Operator, RunContext, f32s, new_f32, over_rows};
+use crate::kernels;
+
+/// `(x + residual - mean) / sqrt(variance + epsilon) * gamma + beta`.
+#[derive(Debug)]
+pub struct LayerNorm {
+    /// Scale per channel.
+    pub gamma: Vec<f32>,
+    /// Shift per channel.
+    pub beta: Vec<f32>,
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl Operator for LayerNorm {
+    fn kind(&self) -> &'static str {
+        "LayerNorm"
+    }
+
+    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
+        Ok(inputs[0].iter().cloned().collect())
+    }
+
+    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+        let (x, c) = rows(inputs[0])?;
+        ensure!(c == self.gamma.len() && c == self.beta.len(), "layer norm does not fit its input");
+        let residual = inputs.get(1).map(|t| f32s(t)).transpose()?;
+        ensure!(residual.is_none_or(|r| r.len() == x.len()), "layer norm's residual has another size");
+        let isa = ctx.isa;
+        new_f32(inputs[0].shape(), |out| {
+            over_rows(ctx.threads, 64, out, c, |first, part| {
+                let range = first * c..first * c + part.len();
+                let residual = residual.map(|r| &r[range.clone()]);
+                kernels::layer_norm(isa, &x[range], residual, c, &self.gamma, &self.beta, self.epsilon, part)
+            })
+        })
+    }
+}
