@@ -4,7 +4,7 @@
 //! the column sums. The tile holds 4 rows x 16 columns in 16 registers. `vdotq_s32` is not stable in Rust
 //! 1.95, hence `asm!` for this one instruction.
 
-use super::linear::{DotTile, Input, LinearI8, Sums, TILE_COLUMNS, TileInput, drive};
+use super::linear::{DotTile, Input, LinearI8, Sums, TileInput, drive};
 use std::arch::aarch64::{
     int8x16_t, int32x4_t, vdupq_n_s32, vdupq_n_u8, veorq_u8, vld1q_s8, vld1q_u8, vreinterpretq_s8_u8,
     vst1q_s32,
@@ -96,7 +96,7 @@ unsafe fn dot<const R: usize>(tile: &TileInput, sums: &mut Sums) {
     }
     for (r, acc) in acc.iter().enumerate() {
         for (c, acc) in acc.iter().enumerate() {
-            let to = &mut sums.0[r * TILE_COLUMNS + c * 4..][..4];
+            let to = &mut sums.0[r][0][c * 4..][..4];
             // SAFETY: `to` has room for four sums.
             unsafe { vst1q_s32(to.as_mut_ptr(), *acc) };
         }

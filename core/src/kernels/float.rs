@@ -1,4 +1,4 @@
-//! Layer norm, element-wise functions, pooling. Sums go over 16 lanes (element `i` to lane `i mod 16`) and
+//! Layer norm, element-wise functions, pooling. Sums go over 32 lanes (element `i` to lane `i mod 32`) and
 //! then over the lanes in one fixed order, whatever the vector width.
 
 use super::attention::tree;
@@ -7,7 +7,8 @@ use super::isa::{Isa, multiversion};
 use super::math::{self, Activation};
 use crate::error::{Error, Result};
 
-const LANES: usize = 16;
+/// Lanes of a sum: two AVX-512 registers or eight of NEON, so that additions overlap.
+const LANES: usize = 32;
 
 /// Layer norm of rows of `h` floats: `out = (y - mean) / sqrt(variance + eps) * gamma + beta`, where `y` is
 /// `x` plus, if given, `residual`. Mean and variance are computed in two passes.
@@ -25,8 +26,11 @@ pub fn layer_norm(
     if out.len() != x.len() {
         return Err(Error::invalid(format!("layer norm of {} values into {}", x.len(), out.len())));
     }
-    out.copy_from_slice(x);
-    normalise(isa, out, residual, h, gamma, beta, eps);
+    match residual {
+        Some(residual) => add_to(isa, x, residual, out),
+        None => out.copy_from_slice(x),
+    }
+    normalise(isa, out, None, h, gamma, beta, eps);
     count(Kernel::LayerNorm, isa);
     Ok(())
 }
@@ -55,6 +59,17 @@ fn check_rows(len: usize, residual: Option<&[f32]>, h: usize, gamma: &[f32], bet
         return Err(Error::invalid(format!("layer norm: `gamma` and `beta` need {h} values each")));
     }
     Ok(())
+}
+
+multiversion! {
+    fn add_to(a: &[f32], b: &[f32], out: &mut [f32]) = add_to_body
+}
+
+#[inline(always)]
+fn add_to_body(a: &[f32], b: &[f32], out: &mut [f32]) {
+    for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
+        *y = a + b;
+    }
 }
 
 multiversion! {
@@ -99,7 +114,11 @@ fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     for (sum, &v) in sums.iter_mut().zip(tail) {
         *sum += f(v);
     }
-    tree(sums)
+    let mut half = [0.0f32; LANES / 2];
+    for l in 0..LANES / 2 {
+        half[l] = sums[l] + sums[l + LANES / 2];
+    }
+    tree(half)
 }
 
 /// Applies `activation` to every value in place.

@@ -1,6 +1,6 @@
 //! The integer tile in plain Rust: the definition that every other one must equal.
 
-use super::linear::{DotTile, Sums, TILE_COLUMNS, TileInput};
+use super::linear::{DotTile, Sums, TileInput};
 use super::pack::PANEL;
 
 /// Two rows of one panel at a time: few enough sums to stay in 16 vector registers.
@@ -30,7 +30,7 @@ impl DotTile for Tile {
                     acc[l] = acc[l].wrapping_add(low).wrapping_add(high);
                 }
             }
-            sums.0[r * TILE_COLUMNS..][..PANEL].copy_from_slice(&acc);
+            sums.0[r][0] = acc;
         }
     }
 }

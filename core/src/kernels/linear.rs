@@ -1,6 +1,6 @@
 //! Linear layers in int8: the driver that every instruction set shares, and the way from sums to floats.
 //!
-//! A kernel file contributes only a [`DotTile`]: exact integer sums of a few rows times a few panels. The
+//! A kernel file contributes only a `DotTile`: exact integer sums of a few rows times a few panels. The
 //! loop over tiles, the zero points, scales, bias and activation are this file, compiled once per ISA.
 
 use super::counts::{Kernel, count};
@@ -124,11 +124,15 @@ pub(super) struct Input<'a> {
 /// Most rows and panels of a tile on any ISA.
 pub(super) const TILE_ROWS: usize = 8;
 pub(super) const TILE_PANELS: usize = 4;
-pub(super) const TILE_COLUMNS: usize = TILE_PANELS * PANEL;
 
-/// The integer sums of a tile, row by row, [`TILE_COLUMNS`] apart.
+/// The integer sums of a tile: row, panel, column.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Sums(pub [i32; TILE_ROWS * TILE_COLUMNS]);
+pub(super) struct Sums(pub [[[i32; PANEL]; TILE_PANELS]; TILE_ROWS]);
+
+impl Sums {
+    const ZERO: Sums = Sums([[[0; PANEL]; TILE_PANELS]; TILE_ROWS]);
+}
 
 /// A tile's operands: `rows` rows of `k` bytes (a multiple of 64), `stride` apart, and `panels` panels of
 /// weights, `panel_stride` apart.
@@ -174,7 +178,7 @@ const BLOCK_BYTES: usize = 512 * 1024;
 pub(super) fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
     let (n, panel_stride) = (w.weights.n(), w.weights.k_padded() * PANEL);
     let block = (BLOCK_BYTES / x.stride).max(D::ROWS).next_multiple_of(D::ROWS);
-    let mut sums = [Sums([0; TILE_ROWS * TILE_COLUMNS]), Sums([0; TILE_ROWS * TILE_COLUMNS])];
+    let mut sums = [Sums::ZERO; 2];
     let ends = [x.split.unwrap_or(x.stride), x.stride];
     let segments = 1 + usize::from(x.split.is_some());
     let mut start = 0;
@@ -226,53 +230,90 @@ fn finish(
     out: &mut [f32],
 ) {
     let n = w.weights.n();
-    let two = x.split.is_some();
-    let k_first = x.split.unwrap_or(x.k);
-    let mut n0 = columns.start;
-    while n0 < columns.end {
-        let lanes = PANEL.min(columns.end - n0);
-        let scale = load(w.scale, n0, lanes);
-        let col_first = load(&w.col_sum[..n], n0, lanes);
-        let col_second = if two { load(&w.col_sum[n..], n0, lanes) } else { [0; PANEL] };
-        let zero = match w.zero {
-            Some(zero) => load(zero, n0, lanes),
-            None => [0; PANEL],
-        };
-        let add = match w.bias {
-            Some(b) => load(b, n0, lanes),
-            None => [0.0; PANEL],
-        };
+    let (mut n0, mut panel) = (columns.start, 0);
+    while n0 + PANEL <= columns.end {
+        let channels = Channels::new(x, w, n0, PANEL);
         for (r, m) in rows.clone().enumerate() {
-            let at = r * TILE_COLUMNS + (n0 - columns.start);
-            let segments = 1 + usize::from(two);
-            let first = x.meta[m * segments];
-            let acc: &[i32; PANEL] = sums[0].0[at..].first_chunk().unwrap_or(&[0; PANEL]);
-            let mut y = to_f32(acc, &col_first, &zero, bias, w.zero.is_some(), first, k_first);
-            if two {
-                let second = x.meta[m * segments + 1];
-                let acc: &[i32; PANEL] = sums[1].0[at..].first_chunk().unwrap_or(&[0; PANEL]);
-                let part = to_f32(acc, &col_second, &zero, bias, w.zero.is_some(), second, x.k - k_first);
-                for l in 0..PANEL {
-                    y[l] += part[l];
-                }
-            }
-            for l in 0..PANEL {
-                y[l] *= scale[l];
-            }
-            if w.bias.is_some() {
-                for l in 0..PANEL {
-                    y[l] += add[l];
-                }
-            }
-            activate16(&mut y, w.activation);
-            let row = &mut out[m * n + n0..][..lanes];
-            match row.first_chunk_mut::<PANEL>() {
-                Some(whole) => *whole = y,
-                None => row.copy_from_slice(&y[..lanes]),
+            let y = finish16(bias, [&sums[0].0[r][panel], &sums[1].0[r][panel]], x, w, m, &channels);
+            if let Some(to) = out[m * n + n0..].first_chunk_mut() {
+                *to = y;
             }
         }
-        n0 += lanes;
+        (n0, panel) = (n0 + PANEL, panel + 1);
     }
+    if n0 < columns.end {
+        let lanes = columns.end - n0;
+        let channels = Channels::new(x, w, n0, lanes);
+        for (r, m) in rows.clone().enumerate() {
+            let y = finish16(bias, [&sums[0].0[r][panel], &sums[1].0[r][panel]], x, w, m, &channels);
+            out[m * n + n0..][..lanes].copy_from_slice(&y[..lanes]);
+        }
+    }
+}
+
+/// What 16 output channels bring to the sums.
+struct Channels {
+    scale: [f32; PANEL],
+    col_sum: [[i32; PANEL]; 2],
+    zero: [i32; PANEL],
+    bias: [f32; PANEL],
+}
+
+impl Channels {
+    #[inline(always)]
+    fn new(x: &Input, w: &LinearI8, n0: usize, lanes: usize) -> Self {
+        let n = w.weights.n();
+        Channels {
+            scale: load(w.scale, n0, lanes),
+            col_sum: [
+                load(&w.col_sum[..n], n0, lanes),
+                if x.split.is_some() { load(&w.col_sum[n..], n0, lanes) } else { [0; PANEL] },
+            ],
+            zero: match w.zero {
+                Some(zero) => load(zero, n0, lanes),
+                None => [0; PANEL],
+            },
+            bias: match w.bias {
+                Some(bias) => load(bias, n0, lanes),
+                None => [0.0; PANEL],
+            },
+        }
+    }
+}
+
+/// One row of one panel.
+#[inline(always)]
+fn finish16(
+    bias: i32,
+    sums: [&[i32; PANEL]; 2],
+    x: &Input,
+    w: &LinearI8,
+    m: usize,
+    channels: &Channels,
+) -> [f32; PANEL] {
+    let two = x.split.is_some();
+    let k_first = x.split.unwrap_or(x.k);
+    let has_zero = w.zero.is_some();
+    let first = x.meta[m * (1 + usize::from(two))];
+    let mut y = to_f32(sums[0], &channels.col_sum[0], &channels.zero, bias, has_zero, first, k_first);
+    if two {
+        let second = x.meta[m * 2 + 1];
+        let part =
+            to_f32(sums[1], &channels.col_sum[1], &channels.zero, bias, has_zero, second, x.k - k_first);
+        for l in 0..PANEL {
+            y[l] += part[l];
+        }
+    }
+    for l in 0..PANEL {
+        y[l] *= channels.scale[l];
+    }
+    if w.bias.is_some() {
+        for l in 0..PANEL {
+            y[l] += channels.bias[l];
+        }
+    }
+    activate16(&mut y, w.activation);
+    y
 }
 
 /// One segment's sums without zero points, as floats times the row's scale.

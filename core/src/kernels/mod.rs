@@ -2,7 +2,7 @@
 //!
 //! # One definition, many instruction sets
 //! Plain Rust defines the right bits; every [`Isa`] gives the same. Integer sums are exact. Float code is
-//! written once with a fixed order of operations ([16 partial sums](float), products summed from the first
+//! written once with a fixed order of operations ([32 partial sums](float), products summed from the first
 //! to the [last](gemm)), without libm and without fused multiply-add, and compiled again per ISA. Two NaN are
 //! equal here whatever their payload. Results of a row never depend on the other rows, on how rows are split
 //! over calls, or on threads; [`ActQuant::PerTensor`] is the one exception, and says so.

@@ -293,50 +293,32 @@ pub(super) fn round(x: f32) -> f32 {
 }
 
 /// The least and the largest value, zero included, NaN left out.
+///
+/// Works on the bits, since the compiler vectorises integer maxima only: as signed integers positive floats
+/// are in order and above all negative ones, as unsigned ones the negative are above and in reverse order.
 #[inline(always)]
 fn min_max(x: &[f32]) -> (f32, f32) {
-    const LANES: usize = 32;
-    let (mut low, mut high) = ([0.0f32; LANES], [0.0f32; LANES]);
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    for c in chunks {
-        for l in 0..LANES {
-            low[l] = if c[l] < low[l] { c[l] } else { low[l] };
-            high[l] = if c[l] > high[l] { c[l] } else { high[l] };
-        }
+    const MINUS_ZERO: u32 = 0x8000_0000;
+    let (mut low, mut high) = (MINUS_ZERO, 0i32);
+    for v in x {
+        let bits = if v.is_nan() { 0 } else { v.to_bits() };
+        low = low.max(bits);
+        high = high.max(bits as i32);
     }
-    for (l, &v) in tail.iter().enumerate() {
-        low[l] = if v < low[l] { v } else { low[l] };
-        high[l] = if v > high[l] { v } else { high[l] };
-    }
-    let (mut min, mut max) = (0.0, 0.0);
-    for l in 0..LANES {
-        min = if low[l] < min { low[l] } else { min };
-        max = if high[l] > max { high[l] } else { max };
-    }
-    (min, max)
+    (f32::from_bits(low), f32::from_bits(high as u32))
 }
 
 /// Writes the steps of `x` and returns their sum. `by` is the scale if `DIVIDE`, else its inverse.
 #[inline(always)]
 fn fill<const DIVIDE: bool>(x: &[f32], by: f32, steps: Steps, q: &mut [u8]) -> i32 {
-    const LANES: usize = 16;
     let offset = steps.zero.wrapping_sub(ROUND_MAGIC_BITS);
-    let mut sums = [0i32; LANES];
-    let (chunks, tail) = x.as_chunks::<LANES>();
-    let (bytes, last) = q.as_chunks_mut::<LANES>();
-    for (c, b) in chunks.iter().zip(bytes) {
-        for l in 0..LANES {
-            let step = step::<DIVIDE>(c[l], by, steps, offset);
-            sums[l] += step;
-            b[l] = step as u8;
-        }
-    }
-    for (&v, b) in tail.iter().zip(last) {
+    let mut sum = 0i32;
+    for (&v, b) in x.iter().zip(q) {
         let step = step::<DIVIDE>(v, by, steps, offset);
-        sums[0] += step;
+        sum = sum.wrapping_add(step);
         *b = step as u8;
     }
-    sums.iter().sum()
+    sum
 }
 
 #[inline(always)]

@@ -3,7 +3,7 @@
 //! `VPDPBUSD` multiplies unsigned activations by signed weights, four products per 32-bit lane, without
 //! saturation. The tile holds 6 rows x 64 columns in 24 registers and leaves 8 for operands.
 
-use super::linear::{DotTile, Input, LinearI8, Sums, TILE_COLUMNS, TileInput, drive};
+use super::linear::{DotTile, Input, LinearI8, Sums, TileInput, drive};
 use std::arch::x86_64::{
     _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
 };
@@ -80,8 +80,8 @@ unsafe fn dot<const R: usize, const P: usize>(tile: &TileInput, sums: &mut Sums)
     }
     for (r, acc) in acc.iter().enumerate() {
         for (p, acc) in acc.iter().enumerate() {
-            let to = &mut sums.0[r * TILE_COLUMNS + p * 16..][..16];
-            // SAFETY: `to` has room for 16 sums.
+            let to = &mut sums.0[r][p];
+            // SAFETY: `to` is 16 sums.
             unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), *acc) };
         }
     }
