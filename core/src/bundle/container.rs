@@ -1,7 +1,7 @@
 //! The container of a bundle: a ZIP archive in one canonical form, in which every byte has one right value.
 //!
 //! `docs/bundle-format.md` is the specification. Nothing here allocates more than the directory needs (at
-//! most [`MAX_ENTRIES`] names), and nothing is read twice.
+//! most 64 names), and nothing is read twice.
 
 use std::ops::Range;
 

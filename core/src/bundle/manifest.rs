@@ -1,6 +1,6 @@
 //! The manifest: what a bundle is, what its heads mean, and the hashes of its entries.
 //!
-//! These are plain data; [`super::check`] holds the rules that they must keep. A reader ignores fields it
+//! These are plain data; `check.rs` holds the rules that they must keep. A reader ignores fields it
 //! does not know. What it must not ignore is announced in [`Manifest::features`].
 
 use std::collections::BTreeMap;

@@ -129,8 +129,11 @@ fn messages_say_what_a_file_seems_to_be() {
     assert!(e.message().contains("empty.pbert") && e.message().contains("0 bytes"), "{e}");
 }
 
+/// Name, data and alignment of an entry.
+type Part<'a> = (&'a str, &'a [u8], u16);
+
 /// An archive of raw parts: what a forger would write, with right checksums.
-fn forge(entries: &[(&str, &[u8], u16)]) -> Vec<u8> {
+fn forge(entries: &[Part<'_>]) -> Vec<u8> {
     let (mut out, mut directory) = (vec![], vec![]);
     for (name, data, align) in entries {
         let at = out.len() as u32;
@@ -169,9 +172,9 @@ fn forge(entries: &[(&str, &[u8], u16)]) -> Vec<u8> {
 #[test]
 fn forged_structures_are_named() {
     let b = open(&sample()).unwrap();
-    let m = b.entry(MANIFEST).unwrap().bytes();
+    let m: &'static [u8] = b.entry(MANIFEST).unwrap().bytes().to_vec().leak();
     let w: &'static [u8] = weights().leak();
-    let all: Vec<(&str, &[u8], u16)> = vec![
+    let all: Vec<Part<'static>> = vec![
         (MANIFEST, m, 4),
         ("model.onnx", GRAPH, 4),
         ("weights.bin", w, 64),
@@ -179,7 +182,7 @@ fn forged_structures_are_named() {
     ];
     // The forger's bytes are the writer's, so that the cases below differ in one thing each.
     assert_eq!(forge(&all), sample());
-    let with = |f: &dyn Fn(&mut Vec<(&str, &[u8], u16)>)| {
+    let with = |f: &dyn Fn(&mut Vec<Part<'static>>)| {
         let mut e = all.clone();
         f(&mut e);
         fails(&forge(&e), "forged").message().to_string()
