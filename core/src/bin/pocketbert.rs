@@ -1,0 +1,5 @@
+//! The `pocketbert` command.
+
+fn main() -> std::process::ExitCode {
+    pocketbert::cli::main()
+}

@@ -1,0 +1,416 @@
+//! [`TextClassifier`]: one text in, labels with probabilities out.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use super::head::ClassifierHead;
+use super::load::{LoadState, Metrics, Slot};
+use super::score::probabilities;
+use crate::cancel::{CancelToken, Stop};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::Isa;
+use crate::model::{Batch, Model, OpenOptions, RunOptions};
+use crate::text::{EncodeOptions, Encoding, Truncation};
+
+/// Tokens that are packed into one run at most; more texts take more runs. Bounds memory, changes no answer.
+const TOKENS_PER_RUN: usize = 4096;
+
+/// How to classify. `ClassifyOptions::default()` asks for every label, as the bundle says, on one thread.
+#[derive(Clone, Debug)]
+pub struct ClassifyOptions {
+    /// Keep at most this many labels, the most probable ones. `None`: all. Zero is an error.
+    pub top_k: Option<usize>,
+    /// Leave out labels that are less probable than this (0 to 1). `None`: for a multi-label head the
+    /// bundle's thresholds, else nothing is left out.
+    pub threshold: Option<f32>,
+    /// Only these labels. Probabilities stay those over all labels. Not together with `deny`.
+    pub allow: Vec<String>,
+    /// All labels but these. Not together with `allow`.
+    pub deny: Vec<String>,
+    /// Judge every label by itself (logistic function) instead of all against each other (softmax).
+    /// `None`: as the bundle says.
+    pub multi_label: Option<bool>,
+    /// What to keep of a text that is too long.
+    pub truncation: Truncation,
+    /// Most tokens of a text, special tokens included; never more than the model takes. `None`: the model's.
+    pub max_length: Option<usize>,
+    /// Threads for one run, at least 1. The answer does not depend on it.
+    pub threads: usize,
+    /// The kernels to use; `None`: the fastest. The answer does not depend on it.
+    pub kernel: Option<Isa>,
+    /// Stops the call from another thread.
+    pub cancel: Option<CancelToken>,
+    /// Stops the call when this moment has passed.
+    pub deadline: Option<Instant>,
+}
+
+impl Default for ClassifyOptions {
+    fn default() -> Self {
+        ClassifyOptions {
+            top_k: None,
+            threshold: None,
+            allow: vec![],
+            deny: vec![],
+            multi_label: None,
+            truncation: Truncation::Head,
+            max_length: None,
+            threads: 1,
+            kernel: None,
+            cancel: None,
+            deadline: None,
+        }
+    }
+}
+
+/// A label and how probable it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scored {
+    /// The label.
+    pub label: String,
+    /// Its number in the head.
+    pub index: usize,
+    /// 0 to 1. For a regression head the value itself, without bounds.
+    pub probability: f32,
+    /// What the model gave, before temperature and softmax.
+    pub logit: f32,
+}
+
+/// The answer for one text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classification {
+    /// Labels that passed the options, the most probable first; of equals the one with the smaller index.
+    pub labels: Vec<Scored>,
+    /// The logits of all labels by index.
+    pub logits: Vec<f32>,
+    /// Tokens that the model saw, special tokens included.
+    pub token_count: usize,
+    /// The text was cut to fit.
+    pub truncated: bool,
+    /// The model's version; empty where it has none.
+    pub model_version: String,
+}
+
+impl Classification {
+    /// The most probable label, if the options left any.
+    pub fn top(&self) -> Option<&Scored> {
+        self.labels.first()
+    }
+}
+
+/// Classifies texts with one head of a model.
+///
+/// `Send + Sync`: share it by reference or `Arc`; calls run side by side, each with scratch memory of its
+/// own. Answers are the same bits on every CPU, kernel, number of threads and batch.
+///
+/// ```
+/// use pocketbert::TextClassifier;
+/// # fn main() -> pocketbert::Result<()> {
+/// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
+/// let classifier = TextClassifier::open(path)?;
+/// let answer = classifier.classify("what a lovely film")?;
+/// for l in &answer.labels {
+///     println!("{} {:.3}", l.label, l.probability);
+/// }
+/// assert!(answer.top().is_some());
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct TextClassifier {
+    slot: Slot,
+    wanted: Option<String>,
+    head: OnceLock<ClassifierHead>,
+}
+
+impl TextClassifier {
+    /// Opens the model at `path` (a bundle, an `.onnx` file or a hub-style folder), and takes its default
+    /// classification head.
+    ///
+    /// # Errors
+    /// Those of [`Model::open`], and those of [`ClassifierHead::find`].
+    pub fn open(path: impl AsRef<Path>) -> Result<TextClassifier> {
+        let c = TextClassifier::deferred(path, &OpenOptions::default(), None);
+        c.load()?;
+        Ok(c)
+    }
+
+    /// A classifier that opens `path` at its first call, or at [`load`](Self::load) or
+    /// [`prewarm`](Self::prewarm) on a thread of your choice.
+    ///
+    /// ```
+    /// use pocketbert::model::OpenOptions;
+    /// use pocketbert::{LoadState, TextClassifier};
+    /// # fn main() -> pocketbert::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
+    /// let classifier = TextClassifier::deferred(path, &OpenOptions::default(), None);
+    /// assert_eq!(classifier.state(), LoadState::Unloaded);
+    /// classifier.prewarm()?;
+    /// assert_eq!(classifier.state(), LoadState::Prewarmed);
+    /// # Ok(()) }
+    /// ```
+    pub fn deferred(path: impl AsRef<Path>, options: &OpenOptions, head: Option<&str>) -> TextClassifier {
+        TextClassifier {
+            slot: Slot::unloaded(path.as_ref(), options),
+            wanted: head.map(str::to_string),
+            head: OnceLock::new(),
+        }
+    }
+
+    /// A classifier on a model that is open already; `head` as in [`ClassifierHead::find`].
+    pub fn from_model(model: Arc<Model>, head: Option<&str>) -> Result<TextClassifier> {
+        let c = TextClassifier {
+            slot: Slot::loaded(model),
+            wanted: head.map(str::to_string),
+            head: OnceLock::new(),
+        };
+        c.load()?;
+        Ok(c)
+    }
+
+    /// Opens the model if it is not open yet. Threads that call it together wait for the one that opens.
+    pub fn load(&self) -> Result<()> {
+        self.ready().map(|_| ())
+    }
+
+    /// Opens the model if need be and answers a short text, so that the next call is a warm one. Does nothing
+    /// if the classifier has answered already.
+    pub fn prewarm(&self) -> Result<()> {
+        if self.state() == LoadState::Prewarmed {
+            return self.load();
+        }
+        self.classify("warm").map(|_| ())
+    }
+
+    /// How far the classifier is from answering at full speed.
+    pub fn state(&self) -> LoadState {
+        self.slot.state()
+    }
+
+    /// Times so far, the cold first call apart from the warm ones.
+    pub fn metrics(&self) -> Metrics {
+        self.slot.metrics()
+    }
+
+    /// The model, opened now if it was not yet.
+    pub fn model(&self) -> Result<&Arc<Model>> {
+        self.slot.model()
+    }
+
+    /// The head, with its labels.
+    pub fn head(&self) -> Result<&ClassifierHead> {
+        self.ready().map(|(_, h)| h)
+    }
+
+    /// Classifies `text` with the default options. Empty text has an answer like any other.
+    pub fn classify(&self, text: &str) -> Result<Classification> {
+        self.classify_with(text, &ClassifyOptions::default())
+    }
+
+    /// Classifies `text`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for options that contradict each other or name an unknown label; `Cancelled` and
+    /// `DeadlineExceeded` as the options ask; those of [`Tokenizer::encode`](crate::text::Tokenizer::encode).
+    pub fn classify_with(&self, text: &str, options: &ClassifyOptions) -> Result<Classification> {
+        self.classify_batch_with(&[text], options)?
+            .pop()
+            .ok_or_else(|| Error::internal("a run without an answer"))
+    }
+
+    /// Classifies all of `texts` with the default options; answers come in their order.
+    ///
+    /// ```
+    /// # use pocketbert::TextClassifier;
+    /// # fn main() -> pocketbert::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
+    /// let classifier = TextClassifier::open(path)?;
+    /// let both = classifier.classify_batch(&["good", "a much longer text about something bad"])?;
+    /// assert_eq!(both[0], classifier.classify("good")?); // bit for bit
+    /// # Ok(()) }
+    /// ```
+    pub fn classify_batch(&self, texts: &[&str]) -> Result<Vec<Classification>> {
+        self.classify_batch_with(texts, &ClassifyOptions::default())
+    }
+
+    /// Classifies all of `texts`; each answer is, bit for bit, the one that the text gets alone.
+    ///
+    /// # Errors
+    /// As [`classify_with`](Self::classify_with); there are no partial results.
+    pub fn classify_batch_with(
+        &self,
+        texts: &[&str],
+        options: &ClassifyOptions,
+    ) -> Result<Vec<Classification>> {
+        let (model, head) = self.ready()?;
+        let start = Instant::now();
+        let keep = Keep::new(head, options)?;
+        let stop = Stop { cancel: options.cancel.clone(), deadline: options.deadline };
+        let limits = [options.max_length, head.max_length];
+        let length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
+        let encode =
+            EncodeOptions { max_length: length, truncation: options.truncation, ..EncodeOptions::default() };
+        let tokenizer = model.tokenizer()?;
+        let (mut answers, mut tokens, mut truncated) = (Vec::with_capacity(texts.len()), 0, 0);
+        let mut waiting: Vec<Encoding> = vec![];
+        let mut packed = 0;
+        for text in texts {
+            stop.check()?;
+            let e = tokenizer.encode(text, None, &encode)?;
+            if e.is_empty() {
+                return Err(Error::invalid(
+                    "the text has no tokens and the tokenizer adds none: give some text, or a tokenizer with a template",
+                ));
+            }
+            tokens += e.len();
+            truncated += usize::from(e.truncated.is_some());
+            if packed > 0 && packed + e.len() > TOKENS_PER_RUN {
+                self.flush(model, head, &keep, options, &stop, &mut waiting, &mut answers)?;
+                packed = 0;
+            }
+            packed += e.len();
+            waiting.push(e);
+        }
+        self.flush(model, head, &keep, options, &stop, &mut waiting, &mut answers)?;
+        if !texts.is_empty() {
+            self.slot.called(start.elapsed(), texts.len(), tokens, truncated);
+        }
+        Ok(answers)
+    }
+
+    fn ready(&self) -> Result<(&Arc<Model>, &ClassifierHead)> {
+        let model = self.slot.model()?;
+        if let Some(h) = self.head.get() {
+            return Ok((model, h));
+        }
+        let h = ClassifierHead::find(model, self.wanted.as_deref())?;
+        model.tokenizer()?;
+        Ok((model, self.head.get_or_init(|| h)))
+    }
+
+    #[allow(clippy::too_many_arguments)] // one caller; the parts are its locals
+    fn flush(
+        &self,
+        model: &Model,
+        head: &ClassifierHead,
+        keep: &Keep,
+        options: &ClassifyOptions,
+        stop: &Stop,
+        waiting: &mut Vec<Encoding>,
+        answers: &mut Vec<Classification>,
+    ) -> Result<()> {
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for e in waiting.iter() {
+            let types: Vec<i64> = e.type_ids.iter().map(|&t| i64::from(t)).collect();
+            batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
+        }
+        let run = RunOptions {
+            isa: options.kernel.unwrap_or_else(Isa::best),
+            threads: options.threads.max(1),
+            stop: stop.clone(),
+            stats: None,
+        };
+        let outputs = model.plan().run(&batch, &[head.index], run)?;
+        let n = head.labels.len();
+        let data = outputs.first().map_or(&[][..], |o| &o.data[..]);
+        if n == 0 || data.len() != n * waiting.len() {
+            return Err(Error::internal(format!(
+                "head `{}` gave another number of values than labels",
+                head.name
+            )));
+        }
+        for (e, logits) in waiting.drain(..).zip(data.chunks_exact(n)) {
+            answers.push(Classification {
+                labels: keep.labels(head, logits)?,
+                logits: logits.to_vec(),
+                token_count: e.len(),
+                truncated: e.truncated.is_some(),
+                model_version: model.info().version.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The options, checked against the head.
+struct Keep {
+    /// Smallest probability per label; `None`: the label is not wanted.
+    least: Vec<Option<f32>>,
+    top_k: usize,
+    multi_label: bool,
+    regression: bool,
+}
+
+impl Keep {
+    fn new(head: &ClassifierHead, o: &ClassifyOptions) -> Result<Keep> {
+        if !o.allow.is_empty() && !o.deny.is_empty() {
+            return Err(Error::invalid("`allow` and `deny` exclude each other: give one of them"));
+        }
+        if let Some(l) = o.allow.iter().chain(&o.deny).find(|l| !head.labels.contains(l)) {
+            let some: Vec<_> = head.labels.iter().take(8).map(|l| format!("`{l}`")).collect();
+            let more = if head.labels.len() > 8 { ", …" } else { "" };
+            return Err(Error::invalid(format!(
+                "head `{}` has no label `{l}`; it has {}{more}",
+                head.name,
+                some.join(", ")
+            )));
+        }
+        if o.top_k == Some(0) {
+            return Err(Error::invalid("`top_k` is 0: ask for at least one label"));
+        }
+        if let Some(t) = o.threshold
+            && !(0.0..=1.0).contains(&t)
+            && !head.regression
+        {
+            return Err(Error::invalid("`threshold` is a probability: give a number from 0 to 1"));
+        }
+        if o.kernel.is_some_and(|k| !k.is_available()) {
+            return Err(Error::new(
+                ErrorKind::FailedPrecondition,
+                "this CPU cannot run the kernel that was asked for",
+            ));
+        }
+        let multi_label = o.multi_label.unwrap_or(head.multi_label);
+        let least = head.labels.iter().enumerate().map(|(i, l)| {
+            let wanted = if o.allow.is_empty() { !o.deny.contains(l) } else { o.allow.contains(l) };
+            let tuned = head.thresholds.get(i).copied().filter(|_| multi_label);
+            wanted.then(|| o.threshold.or(tuned).unwrap_or(f32::NEG_INFINITY))
+        });
+        Ok(Keep {
+            least: least.collect(),
+            top_k: o.top_k.unwrap_or(usize::MAX),
+            multi_label,
+            // Whoever asks for one kind of probability gets it from a plain ONNX model with one output, too.
+            regression: head.regression && o.multi_label.is_none(),
+        })
+    }
+
+    fn labels(&self, head: &ClassifierHead, logits: &[f32]) -> Result<Vec<Scored>> {
+        if logits.iter().any(|x| !x.is_finite()) {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("head `{}` gave a logit that is not finite: the model's weights overflow", head.name),
+            ));
+        }
+        let p = match self.regression {
+            true => logits.to_vec(),
+            false => probabilities(logits, head.temperature, self.multi_label),
+        };
+        let mut kept: Vec<Scored> = vec![];
+        for (index, (label, least)) in head.labels.iter().zip(&self.least).enumerate() {
+            if least.is_some_and(|t| p[index] >= t) {
+                kept.push(Scored {
+                    label: label.clone(),
+                    index,
+                    probability: p[index],
+                    logit: logits[index],
+                });
+            }
+        }
+        kept.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
+        kept.truncate(self.top_k);
+        Ok(kept)
+    }
+}

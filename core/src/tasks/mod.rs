@@ -1,0 +1,15 @@
+//! From text to typed answers.
+//!
+//! - [`TextClassifier`]: labels with probabilities.
+//!
+//! A task object is a thin layer over an [`Arc<Model>`](crate::model::Model): several tasks, and all threads,
+//! share one model and its weights.
+
+pub mod classify;
+mod head;
+mod load;
+mod score;
+
+pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier};
+pub use head::ClassifierHead;
+pub use load::{LoadState, Metrics};
