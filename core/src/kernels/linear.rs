@@ -144,6 +144,8 @@ pub(super) struct TileInput<'a> {
     pub panel_stride: usize,
     pub panels: usize,
     pub k: usize,
+    /// Weights that are needed soon: the tile may ask for them to be brought nearer.
+    pub soon: &'a [i8],
 }
 
 impl TileInput<'_> {
@@ -192,9 +194,14 @@ pub(super) fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]
             // Tiles of nearly the same height: 16 rows as 6, 5, 5 and not 6, 6, 4.
             let mut m0 = start;
             let mut tiles = (end - start).div_ceil(D::ROWS);
+            // Each tile fetches its share of the next group, so that the first tile there need not wait.
+            let next = w.weights.data().get((n0 / PANEL + panels) * panel_stride..).unwrap_or(&[]);
+            let next = &next[..next.len().min(weights.len())];
+            let mut shares = next.chunks(weights.len().div_ceil(tiles.max(1)).next_multiple_of(64));
             while m0 < end {
                 let rows = (end - m0).div_ceil(tiles);
                 tiles -= 1;
+                let mut soon = shares.next().unwrap_or(&[]);
                 let mut k0 = 0;
                 for s in 0..segments {
                     let tile = TileInput {
@@ -205,8 +212,10 @@ pub(super) fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]
                         panel_stride,
                         panels,
                         k: ends[s] - k0,
+                        soon,
                     };
                     dot.dot(&tile, &mut sums[s]);
+                    soon = &[];
                     k0 = ends[s];
                 }
                 finish(D::BIAS, &sums, x, w, m0..m0 + rows, n0..n0 + columns, out);

@@ -5,7 +5,8 @@
 
 use super::linear::{DotTile, Input, LinearI8, Sums, TileInput, drive};
 use std::arch::x86_64::{
-    _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_storeu_si512,
+    _MM_HINT_T1, _mm_prefetch, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
+    _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
 /// The linear layer. Call only where [`Isa::Avx512Vnni`](super::Isa::Avx512Vnni) is available.
@@ -63,18 +64,27 @@ impl DotTile for Vnni {
 unsafe fn dot<const R: usize, const P: usize>(tile: &TileInput, sums: &mut Sums) {
     let mut acc = [[_mm512_setzero_si512(); P]; R];
     let (a, w) = (tile.a.as_ptr(), tile.w.as_ptr());
-    for quad in 0..tile.k / 4 {
-        let mut line = [_mm512_setzero_si512(); P];
-        for (p, line) in line.iter_mut().enumerate() {
-            // SAFETY: 64 bytes at quad * 64 of panel p lie inside `w`: quad * 64 < k * 16.
-            *line = unsafe { _mm512_loadu_si512(w.add(p * tile.panel_stride + quad * 64).cast()) };
+    // Sixteen quads make 64 bytes of K, and K is a multiple of that.
+    let blocks = tile.k / 64;
+    let mut soon = tile.soon.chunks(64);
+    let lines = soon.len().div_ceil(blocks.max(1));
+    for block in 0..blocks {
+        for line in soon.by_ref().take(lines) {
+            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr());
         }
-        for (r, acc) in acc.iter_mut().enumerate() {
-            // SAFETY: four bytes at quad * 4 < k of row r lie inside `a`.
-            let four = unsafe { a.add(r * tile.stride + quad * 4).cast::<i32>().read_unaligned() };
-            let four = _mm512_set1_epi32(four);
-            for p in 0..P {
-                acc[p] = _mm512_dpbusd_epi32(acc[p], four, line[p]);
+        for quad in block * 16..block * 16 + 16 {
+            let mut line = [_mm512_setzero_si512(); P];
+            for (p, line) in line.iter_mut().enumerate() {
+                // SAFETY: 64 bytes at quad * 64 of panel p lie inside `w`: quad * 64 < k * 16.
+                *line = unsafe { _mm512_loadu_si512(w.add(p * tile.panel_stride + quad * 64).cast()) };
+            }
+            for (r, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: four bytes at quad * 4 < k of row r lie inside `a`.
+                let four = unsafe { a.add(r * tile.stride + quad * 4).cast::<i32>().read_unaligned() };
+                let four = _mm512_set1_epi32(four);
+                for p in 0..P {
+                    acc[p] = _mm512_dpbusd_epi32(acc[p], four, line[p]);
+                }
             }
         }
     }
