@@ -184,6 +184,21 @@ fn the_same_input_gives_the_same_bytes() {
     assert_eq!(folder.names(), ["a.pbert", "b.pbert", "w"]);
 }
 
+/// The worked example of `docs/bundle-format.md`. Version 1 is settled: its bytes never change.
+#[test]
+fn the_documented_example_is_what_is_written() {
+    let text = r#"{"format_version":1,"model":{"name":"tiny","version":"1"},"graph":{"entry":"model.onnx"},
+        "weights":{"entry":"weights.bin"},"tokenizer":{"entry":"tokenizer.json","max_length":8},
+        "heads":[{"name":"h","task":"embedding","output":"o"}]}"#;
+    let mut w = BundleWriter::new(serde_json::from_str(text).unwrap());
+    w.add("model.onnx", &b"\x08\x08:\x00"[..])
+        .add("weights.bin", &b"ABCDEFGH"[..])
+        .add("tokenizer.json", TOKENIZER);
+    let bytes = w.to_vec().unwrap();
+    assert_eq!(bytes.len(), 1148);
+    assert_eq!(sha256(&bytes), "865496fb6442ef7e1d877f047fa21fefb6ee9c5f5532610acbe25e6164d3b632");
+}
+
 #[test]
 fn a_failed_write_leaves_the_old_file_alone() {
     let folder = Folder::new();
