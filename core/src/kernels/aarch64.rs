@@ -71,7 +71,16 @@ unsafe fn dot<const R: usize>(tile: &TileInput, sums: &mut Sums) {
     let mut acc: [[int32x4_t; 4]; R] = [[vdupq_n_s32(0); 4]; R];
     let (a, w) = (tile.a.as_ptr(), tile.w.as_ptr());
     let flip = vdupq_n_u8(0x80);
-    for step in 0..tile.k / 16 {
+    let steps = tile.k / 16;
+    let mut soon = tile.soon.chunks(64);
+    let lines = soon.len().div_ceil(steps.max(1));
+    for step in 0..steps {
+        for line in soon.by_ref().take(lines) {
+            // SAFETY: a prefetch changes no state that a program can see and never faults.
+            unsafe {
+                asm!("prfm pldl2keep, [{}]", in(reg) line.as_ptr(), options(nostack, readonly, preserves_flags))
+            }
+        }
         let mut four: [int8x16_t; R] = [vreinterpretq_s8_u8(flip); R];
         for (r, four) in four.iter_mut().enumerate() {
             // SAFETY: 16 bytes at step * 16 < k of row r lie inside `a`.

