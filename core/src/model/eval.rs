@@ -25,18 +25,21 @@ pub struct Val {
     pub data: Option<Rc<Vec<f64>>>,
     /// True for integer and boolean types.
     pub int: bool,
+    /// Lowest and highest value of an 8- or 16-bit constant's type: what a zero point says of the
+    /// quantized type.
+    pub range: Option<(i32, i32)>,
 }
 
 impl Val {
     /// A value whose elements are known.
     pub fn known(shape: Vec<usize>, data: Vec<f64>, int: bool) -> Val {
         debug_assert_eq!(elements(&shape), Some(data.len()));
-        Val { shape, data: Some(Rc::new(data)), int }
+        Val { shape, data: Some(Rc::new(data)), int, range: None }
     }
 
     /// A value of which the shape alone is known.
     pub fn opaque(shape: Vec<usize>, int: bool) -> Val {
-        Val { shape, data: None, int }
+        Val { shape, data: None, int, range: None }
     }
 
     fn ints(&self) -> Option<Vec<i64>> {
@@ -131,6 +134,9 @@ pub fn probe(g: &Graph, probe: Probe) -> Probed {
         } else {
             Val::opaque(t.shape.clone(), int)
         });
+        if let Some(val) = &mut vals[v] {
+            val.range = quant_range(t.dtype);
+        }
     }
     let (b, s) = (probe.batch, probe.seq);
     for i in &g.inputs {
@@ -285,6 +291,17 @@ pub fn ints_of(node: &Node, attr: &str, input: Option<&Val>) -> Option<Vec<i64>>
         Some(Attr::Ints(v)) => Some(v.clone()),
         Some(Attr::Int(i)) => Some(vec![*i]),
         _ => input.and_then(Val::ints),
+    }
+}
+
+/// Lowest and highest value of a quantized type.
+pub fn quant_range(d: DType) -> Option<(i32, i32)> {
+    match d {
+        DType::U8 => Some((0, 255)),
+        DType::I8 => Some((-128, 127)),
+        DType::U16 => Some((0, 65535)),
+        DType::I16 => Some((-32768, 32767)),
+        _ => None,
     }
 }
 

@@ -113,6 +113,7 @@ pub fn eval(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
         "Slice" => slice(node, ins),
         "Gather" => gather(node, x(0)?, x(1)?),
         "GatherElements" => one(Val::opaque(x(1)?.shape.clone(), x(0)?.int)),
+        "GatherND" => gather_nd(node, x(0)?, x(1)?),
         "CumSum" => cumsum(node, x(0)?, x(1)?),
         "Trilu" => one(Val::opaque(x(0)?.shape.clone(), x(0)?.int)),
         "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" => {
@@ -129,7 +130,22 @@ pub fn eval(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
             one(Val::opaque(vec![*m, *n], false))
         }
         "QuantizeLinear" | "DequantizeLinear" => {
-            one(Val::opaque(x(0)?.shape.clone(), node.op == "QuantizeLinear"))
+            let quantize = node.op == "QuantizeLinear";
+            let v = x(0)?;
+            let zero = match x(2) {
+                Some(z) => z.scalar().zip(z.range),
+                None => Some((0.0, (0, 255))),
+            };
+            let (Some(s), Some((z, (low, high)))) = (x(1)?.scalar(), zero) else {
+                return one(Val::opaque(v.shape.clone(), quantize));
+            };
+            one(map(v, quantize, |x| {
+                if quantize {
+                    ((x / s).round_ties_even() + z).clamp(low.into(), high.into())
+                } else {
+                    (x - z) * s
+                }
+            }))
         }
         "DynamicQuantizeLinear" => Some(vec![
             Some(Val::opaque(x(0)?.shape.clone(), true)),
@@ -528,6 +544,31 @@ fn gather(node: &Node, v: &Val, ix: &Val) -> Outs {
         let mut src = at[..axis].to_vec();
         src.push(i);
         src.extend(&at[axis + k..]);
+        Some(src)
+    })
+}
+
+fn gather_nd(node: &Node, v: &Val, ix: &Val) -> Outs {
+    let depth = *ix.shape.last()?;
+    if node.int("batch_dims").unwrap_or(0) != 0 || depth > v.shape.len() {
+        return None;
+    }
+    let lead = ix.shape.len() - 1;
+    let mut shape = ix.shape[..lead].to_vec();
+    shape.extend(&v.shape[depth..]);
+    if v.data.is_none() || ix.data.is_none() {
+        return one(Val::opaque(shape, v.int));
+    }
+    gather_indices(v, shape, |at| {
+        let mut src = vec![];
+        for d in 0..depth {
+            let mut k = at[..lead].to_vec();
+            k.push(d);
+            let i = ix.broadcast_at(&k)? as i64;
+            let i = if i < 0 { i + v.shape[d] as i64 } else { i };
+            src.push(usize::try_from(i).ok().filter(|&i| i < v.shape[d])?);
+        }
+        src.extend(&at[lead..]);
         Some(src)
     })
 }

@@ -278,15 +278,27 @@ pub enum Stored {
 /// Writes `g` as an ONNX model; `place` says where each constant goes.
 pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) -> pb::ModelProto {
     let mut used = vec![false; g.names.len()];
-    for v in g.nodes.iter().flat_map(|n| n.inputs.iter().flatten()).chain(&g.outputs) {
+    for v in g.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs).flatten()).chain(&g.outputs) {
         used[*v] = true;
+    }
+    // Names are edges in ONNX, so no two values may share one. Inputs and outputs keep theirs.
+    let mut names = g.names.clone();
+    let mut taken: std::collections::HashSet<String> =
+        g.inputs.iter().map(|i| i.value).chain(g.outputs.iter().copied()).map(|v| names[v].clone()).collect();
+    let fixed: std::collections::HashSet<ValueId> =
+        g.inputs.iter().map(|i| i.value).chain(g.outputs.iter().copied()).collect();
+    for (v, name) in names.iter_mut().enumerate() {
+        if used[v] && !fixed.contains(&v) && !taken.insert(name.clone()) {
+            *name = format!("{name}#{v}");
+            taken.insert(name.clone());
+        }
     }
     let mut consts: Vec<_> = g.consts.iter().filter(|(v, _)| used[**v]).collect();
     consts.sort_by_key(|(v, _)| **v);
     let mut omitted = std::collections::HashSet::new();
     let mut initializer = vec![];
     for (&v, t) in consts {
-        let mut p = tensor_proto(&g.names[v], t);
+        let mut p = tensor_proto(&names[v], t);
         match place(v, t) {
             Stored::Inline => p.raw_data = t.bytes().to_vec(),
             Stored::External { location, offset } => {
@@ -306,7 +318,7 @@ pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) ->
         initializer.push(p);
     }
     let value_info = |v: ValueId, elem: i32, dims: Option<&[Dim]>| pb::ValueInfoProto {
-        name: g.names[v].clone(),
+        name: names[v].clone(),
         r#type: Some(pb::TypeProto {
             denotation: String::new(),
             value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
@@ -332,7 +344,7 @@ pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) ->
         doc_string: String::new(),
     };
     let name = |v: &Option<ValueId>| match v {
-        Some(v) if !omitted.contains(v) => g.names[*v].clone(),
+        Some(v) if !omitted.contains(v) => names[*v].clone(),
         _ => String::new(),
     };
     let node = |n: &Node| {

@@ -74,12 +74,14 @@ pub enum Opcode {
     Neg = 12,
     Abs = 13,
     FakeQuant = 14,
+    /// The mean of the row, at every place.
+    Mean = 15,
 }
 
 impl Opcode {
-    const ALL: [Opcode; 15] = {
+    const ALL: [Opcode; 16] = {
         use Opcode::*;
-        [Add, Sub, Mul, Div, Max, Min, Erf, Tanh, Sqrt, Relu, Sigmoid, Exp, Neg, Abs, FakeQuant]
+        [Add, Sub, Mul, Div, Max, Min, Erf, Tanh, Sqrt, Relu, Sigmoid, Exp, Neg, Abs, FakeQuant, Mean]
     };
 }
 
@@ -90,8 +92,8 @@ enum Operand {
     Constant(usize),
 }
 
-/// A program over each element: register 0 is the input, every instruction fills the next register, the
-/// last one is the output.
+/// A program over each row: register 0 is the input, every instruction fills the next register, the last
+/// one is the output.
 #[derive(Debug)]
 pub struct Map {
     code: Vec<(Opcode, Operand, Operand)>,
@@ -127,9 +129,6 @@ impl Map {
     }
 }
 
-/// Elements computed at a time, so that registers stay in the first-level cache.
-const BLOCK: usize = 256;
-
 impl Operator for Map {
     fn kind(&self) -> &'static str {
         "Map"
@@ -143,19 +142,19 @@ impl Operator for Map {
         let x = f32s(inputs[0])?;
         let isa = ctx.isa;
         new_f32(inputs[0].shape(), |out| {
-            let mut regs = vec![[0f32; BLOCK]; self.code.len() + 1];
-            for (x, out) in x.chunks(BLOCK).zip(out.chunks_mut(BLOCK)) {
-                let n = x.len();
-                regs[0][..n].copy_from_slice(x);
+            let n = inputs[0].shape().last().copied().unwrap_or(1).max(1);
+            let mut regs = vec![vec![0f32; n]; self.code.len() + 1];
+            for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
+                regs[0].copy_from_slice(x);
                 for (i, &(op, a, b)) in self.code.iter().enumerate() {
                     let (read, write) = regs.split_at_mut(i + 1);
-                    let y = &mut write[0];
+                    let y = write[0].as_mut_slice();
                     let get = |o: Operand, j: usize| match o {
                         Operand::Register(r) => read[r][j],
                         Operand::Constant(c) => self.constants[c],
                     };
-                    let two = |y: &mut [f32; BLOCK], f: fn(f32, f32) -> f32| {
-                        for (j, y) in y.iter_mut().enumerate().take(n) {
+                    let two = |y: &mut [f32], f: fn(f32, f32) -> f32| {
+                        for (j, y) in y.iter_mut().enumerate() {
                             *y = f(get(a, j), get(b, j));
                         }
                     };
@@ -196,6 +195,14 @@ impl Operator for Map {
                             two(y, |a, _| a.abs());
                             None
                         }
+                        Opcode::Mean => {
+                            let value = match a {
+                                Operand::Register(r) => mean(&read[r]),
+                                Operand::Constant(c) => self.constants[c],
+                            };
+                            y.fill(value);
+                            None
+                        }
                         Opcode::FakeQuant => {
                             let Operand::Constant(k) = b else { bail!("fake quantization without constants") };
                             let c = &self.constants[k..k + 4];
@@ -206,7 +213,7 @@ impl Operator for Map {
                                 lowest: c[2] as i32,
                                 highest: c[3] as i32,
                             };
-                            kernels::fake_quant(isa, &mut y[..n], quant);
+                            kernels::fake_quant(isa, y, quant);
                             None
                         }
                         Opcode::Relu => Some(Activation::Relu),
@@ -223,12 +230,30 @@ impl Operator for Map {
                     };
                     if let Some(f) = function {
                         two(y, |a, _| a);
-                        kernels::activate(isa, &mut y[..n], f);
+                        kernels::activate(isa, y, f);
                     }
                 }
-                out.copy_from_slice(&regs[self.code.len()][..n]);
+                out.copy_from_slice(&regs[self.code.len()]);
             }
             Ok(())
         })
     }
+}
+
+/// The mean, by 16 partial sums added pairwise: the same bits however wide the vectors are.
+fn mean(row: &[f32]) -> f32 {
+    let mut lanes = [0f32; 16];
+    for chunk in row.chunks(16) {
+        for (l, x) in lanes.iter_mut().zip(chunk) {
+            *l += x;
+        }
+    }
+    let mut width = 16;
+    while width > 1 {
+        width /= 2;
+        for i in 0..width {
+            lanes[i] += lanes[i + width];
+        }
+    }
+    lanes[0] / row.len() as f32
 }

@@ -1,6 +1,7 @@
 //! Self-attention, found from where its heads are merged back into rows.
 
 use super::chain::{Chain, Quant, Step};
+use super::linear::Act;
 use super::{Kind, Low, Lowering};
 use crate::error::Result;
 use crate::model::eval::for_each_index;
@@ -109,6 +110,83 @@ impl Lowering<'_> {
         Ok(Some(low))
     }
 
+    /// ONNX Runtime's Attention and QAttention: one product for queries, keys and values, then attention.
+    pub(super) fn fused_attention(&mut self, v: ValueId, node: &Node) -> Result<Low> {
+        let quantized = node.op == "QAttention";
+        let mask_slot = if quantized { 5 } else { 3 };
+        let later = if quantized { 8..node.inputs.len() } else { 4..node.inputs.len() };
+        if node.int("unidirectional") == Some(1)
+            || node.ints("qkv_hidden_sizes").is_some()
+            || later.into_iter().any(|i| node.input(i).is_some())
+        {
+            return self.fail(v, "causal attention, past states and attention biases are not supported");
+        }
+        let heads = node.int("num_heads").and_then(|h| usize::try_from(h).ok()).filter(|&h| h > 0);
+        let Some(heads) = heads else { return self.fail(v, "it has no number of heads") };
+        let (x, w) = (self.need(node, 0)?, self.need(node, 1)?);
+        let (x, weight, act) = if quantized {
+            let scale = self.need(node, 4)?;
+            let weight = self.int8_weight(w, scale, node.input(7), false)?;
+            match self.g.producer(x).map(|p| (p, self.g.nodes[p].op.as_str())) {
+                // Quantized with constants.
+                Some((p, "QuantizeLinear")) => match self.quant_params(p) {
+                    Some(q) => (self.need(&self.g.nodes[p], 0)?, weight, Act::Static(q)),
+                    None => return self.fail(v, "its input is quantized per channel"),
+                },
+                _ => (self.dynamic_source(v, x)?, weight, Act::Dynamic),
+            }
+        } else {
+            (x, self.weight(w, false)?, Act::Float)
+        };
+        let Some(weight) = weight else { return self.fail(v, "its weights are not a constant matrix") };
+        let hidden = weight.n / 3;
+        if !weight.n.is_multiple_of(3) || !hidden.is_multiple_of(heads) {
+            return self.fail(v, "its heads do not divide its hidden size");
+        }
+        let bias = match node.input(2) {
+            Some(b) => Some(self.bias(v, b, weight.n)?),
+            None => None,
+        };
+        let masked = match node.input(mask_slot) {
+            None => false,
+            Some(m) if self.is_mask(m) => true,
+            Some(_) => return self.fail(v, "its mask is not made from the attention mask alone"),
+        };
+        let qkv = self.emit_linear(v, x, weight, act, bias)?;
+        let d = hidden / heads;
+        let scale = node.float("scale").filter(|&s| s != 0.0).unwrap_or(1.0 / (d as f32).sqrt());
+        let attrs = vec![
+            ("heads", Attr::Int(heads as i64)),
+            ("head_size", Attr::Int(d as i64)),
+            ("value_size", Attr::Int(d as i64)),
+            ("columns", Attr::Ints([0, hidden, 2 * hidden].map(|c| c as i64).to_vec())),
+            ("scale", Attr::Float(scale)),
+            ("masked", Attr::Int(masked.into())),
+        ];
+        let (offsets, mask) = (self.offsets, self.mask);
+        let name = format!("{}/attention", node.name);
+        let v = self.emit("Attention", &name, vec![qkv.v, qkv.v, qkv.v, offsets, mask], attrs);
+        Ok(Low { v, kind: Kind::Rows(hidden) })
+    }
+
+    /// Is `m` the attention mask, or the number of unmasked tokens per sequence?
+    fn is_mask(&self, m: ValueId) -> bool {
+        self.probes.iter().all(|p| {
+            let (b, s) = (p.probe.batch, p.probe.seq);
+            let Some(val) = &p.vals[m] else { return false };
+            let row = |bi: usize| p.probe.mask[bi * s..(bi + 1) * s].iter();
+            match val.shape[..] {
+                [x, y] if x == b && y == s => (0..b).all(|bi| {
+                    row(bi).enumerate().all(|(j, &k)| val.broadcast_at(&[bi, j]) == Some(f64::from(k)))
+                }),
+                [x] if x == b => {
+                    (0..b).all(|bi| val.broadcast_at(&[bi]) == Some(row(bi).map(|&k| f64::from(k)).sum()))
+                }
+                _ => false,
+            }
+        })
+    }
+
     /// From the probabilities up to their softmax.
     fn find_softmax(&self, mut v: ValueId) -> Result<Option<(Node, Option<Quant>)>> {
         let mut quant = None;
@@ -152,7 +230,12 @@ impl Lowering<'_> {
                     Step::Scale(c) => scale *= c,
                     Step::Quant(q) => {
                         // Quantizing before a scale is quantizing after it with a scaled step.
-                        quant = quant.or(Some(Quant { scale: q.scale * scale, ..*q }));
+                        let q = Quant { scale: q.scale * scale, ..*q };
+                        match quant {
+                            None => quant = Some(q),
+                            Some(old) if old.same_grid(q) => {}
+                            Some(_) => return self.fail(v, "scores are quantized to several different grids"),
+                        }
                     }
                     Step::Layout(..) => {}
                 }
@@ -230,8 +313,9 @@ impl Lowering<'_> {
             if mv.data.is_none() || sv.shape.last() != Some(&s) {
                 return Ok(None);
             }
+            // A mask that went through 8-bit quantization saturates: what it means is clear all the same.
             let fits = |got: f64, want: f64| {
-                if want == f64::NEG_INFINITY { got <= -1000.0 } else { got == want }
+                if want == f64::NEG_INFINITY { got < 0.0 } else { got == want }
             };
             let (mut by_mask, mut by_none) = (true, true);
             for_each_index(&sv.shape, |ix| {

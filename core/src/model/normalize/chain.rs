@@ -2,7 +2,7 @@
 
 use super::{Kind, Low, Lowering};
 use crate::error::Result;
-use crate::model::eval::{Probed, Val};
+use crate::model::eval::{Probed, Val, quant_range};
 use crate::model::eval_ops;
 use crate::model::graph::{Attr, NodeId, ValueId};
 use crate::model::tensor::elements;
@@ -17,6 +17,12 @@ pub(super) struct Quant {
 }
 
 impl Quant {
+    /// Do both quantize to the same grid, but for rounding of the scale?
+    pub fn same_grid(self, other: Quant) -> bool {
+        (self.zero, self.low, self.high) == (other.zero, other.low, other.high)
+            && (self.scale - other.scale).abs() <= 1e-5 * self.scale
+    }
+
     pub fn attrs(self) -> Vec<(&'static str, Attr)> {
         vec![
             ("scale", Attr::Float(self.scale)),
@@ -50,26 +56,12 @@ impl Lowering<'_> {
     pub(super) fn quant_params(&self, node: NodeId) -> Option<Quant> {
         let n = &self.g.nodes[node];
         let scale = self.g.scalar(n.input(1)?)? as f32;
-        let (zero, signed, bits16) = match n.input(2) {
+        let (zero, (low, high)) = match n.input(2) {
             Some(z) => {
-                use crate::model::tensor::DType;
                 let t = self.g.constant(z)?;
-                let (signed, wide) = match t.dtype {
-                    DType::U8 => (false, false),
-                    DType::I8 => (true, false),
-                    DType::U16 => (false, true),
-                    DType::I16 => (true, true),
-                    _ => return None,
-                };
-                (t.scalar()? as i32, signed, wide)
+                (t.scalar()? as i32, quant_range(t.dtype)?)
             }
-            None => (0, false, false),
-        };
-        let (low, high) = match (signed, bits16) {
-            (false, false) => (0, 255),
-            (true, false) => (-128, 127),
-            (false, true) => (0, 65535),
-            (true, true) => (-32768, 32767),
+            None => (0, (0, 255)),
         };
         (scale.is_finite() && scale > 0.0).then_some(Quant { scale, zero, low, high })
     }
@@ -209,14 +201,22 @@ impl Lowering<'_> {
         if chain.steps.is_empty() {
             return self.lower(chain.root).map(Some);
         }
-        let Some(kind) = self.kind_of(chain.root) else { return Ok(None) };
+        let moves = chain.steps.iter().any(|s| matches!(s, Step::Layout(..)));
+        let kind = match self.kind_of(chain.root) {
+            Some(k) => k,
+            // A table read by position may lack the batch axis.
+            None if !moves && self.g.producer_node(chain.root).is_some_and(|n| n.op == "Gather") => {
+                self.lower(chain.root)?.kind
+            }
+            None => return Ok(None),
+        };
         let mut low = self.lower(chain.root)?;
         for s in &chain.steps {
             if let Step::Quant(q) = s {
                 low = self.emit_fake_quant(&self.g.names[v].clone(), low, *q);
             }
         }
-        if !chain.steps.iter().any(|s| matches!(s, Step::Layout(..))) {
+        if !moves {
             return Ok(Some(low));
         }
         let name = self.g.names[v].clone();

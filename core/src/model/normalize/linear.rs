@@ -193,7 +193,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn bias(&self, v: ValueId, b: ValueId, n: usize) -> Result<Vec<f32>> {
+    pub(super) fn bias(&self, v: ValueId, b: ValueId, n: usize) -> Result<Vec<f32>> {
         match self.float_const(b) {
             Some((t, _)) if t.len() == n => Ok(t),
             Some((t, _)) if t.len() == 1 => Ok(vec![t[0]; n]),
@@ -219,7 +219,7 @@ impl Lowering<'_> {
     }
 
     /// The float tensor behind a DynamicQuantizeLinear output.
-    fn dynamic_source(&self, v: ValueId, xq: ValueId) -> Result<ValueId> {
+    pub(super) fn dynamic_source(&self, v: ValueId, xq: ValueId) -> Result<ValueId> {
         let chain = self.walk_up(xq, false);
         match self.g.producer_node(chain.root) {
             Some(n) if n.op == "DynamicQuantizeLinear" && n.outputs.first() == Some(&Some(chain.root)) => {

@@ -78,6 +78,7 @@ pub(super) struct Lowering<'g> {
     g: &'g Graph,
     probes: Vec<Probed>,
     plain: Vec<Probed>,
+    depends: Vec<bool>,
     out: Graph,
     memo: HashMap<ValueId, Low>,
     depth: usize,
@@ -125,6 +126,7 @@ pub fn lower(g: &Graph, semantics: Semantics) -> Result<Lowered> {
         g,
         probes: sizes.iter().map(|&(b, s)| probe(g, Probe::new(b, s))).collect(),
         plain: sizes.iter().map(|&(b, s)| probe(g, Probe::unmasked(b, s))).collect(),
+        depends: depends_on_inputs(g),
         out,
         memo: HashMap::new(),
         depth: 0,
@@ -152,17 +154,56 @@ pub fn lower(g: &Graph, semantics: Semantics) -> Result<Lowered> {
     Ok(Lowered { graph, max_length, vocab })
 }
 
+/// For each value: does it depend on any input?
+fn depends_on_inputs(g: &Graph) -> Vec<bool> {
+    let mut depends = vec![false; g.names.len()];
+    for i in &g.inputs {
+        depends[i.value] = true;
+    }
+    for n in &g.nodes {
+        if n.inputs.iter().flatten().any(|&i| depends[i]) {
+            for o in n.outputs.iter().flatten() {
+                depends[*o] = true;
+            }
+        }
+    }
+    depends
+}
+
 impl<'g> Lowering<'g> {
     fn emit(&mut self, op: &str, name: &str, inputs: Vec<ValueId>, attrs: Vec<(&str, Attr)>) -> ValueId {
         self.out.add_node(op, DOMAIN, name, inputs.into_iter().map(Some).collect(), attrs)
     }
 
     fn fail<T>(&self, v: ValueId, why: &str) -> Result<T> {
+        // Where even the shape of `v` is unknown, the cause lies above: the first operator that the
+        // evaluator does not know.
+        if self.probes[0].vals[v].is_none()
+            && let Some(n) = self.unknown_above(v)
+        {
+            return Err(Error::unimplemented(format!(
+                "{}: this operator, or this use of it, is not supported; export the model again without it, \
+                 or report it",
+                n.label()
+            )));
+        }
         let what = match self.g.producer_node(v) {
             Some(n) => n.label(),
             None => format!("value `{}`", self.g.names[v]),
         };
         Err(Error::unimplemented(format!("{what}: {why}")))
+    }
+
+    /// The first node above `v` whose inputs' shapes are known and whose output's is not.
+    fn unknown_above(&self, mut v: ValueId) -> Option<&Node> {
+        for _ in 0..self.g.nodes.len() {
+            let n = self.g.producer_node(v)?;
+            match n.inputs.iter().flatten().find(|&&i| self.probes[0].vals[i].is_none()) {
+                Some(&i) => v = i,
+                None => return Some(n),
+            }
+        }
+        None
     }
 
     /// The kind of `v` by its shape at every probe.
@@ -233,6 +274,7 @@ impl<'g> Lowering<'g> {
                 }
             }
             "LayerNormalization" => return self.layer_norm(v, &node),
+            "Attention" | "QAttention" => return self.fused_attention(v, &node),
             "Gather" | "DequantizeLinear" => {
                 if let Some(low) = self.lookup(v)? {
                     return Ok(low);
@@ -244,6 +286,11 @@ impl<'g> Lowering<'g> {
             return Ok(low);
         }
         if matches!(node.op.as_str(), "Add" | "Mul") && node.inputs.len() == 2 {
+            if self.ends_activation(v)
+                && let Some(low) = self.numeric(v)?
+            {
+                return Ok(low);
+            }
             for (a, b) in [(0, 1), (1, 0)] {
                 let (x, c) = (self.need(&node, a)?, self.need(&node, b)?);
                 if let Some(vec) = self.channel_vector(c, x) {
@@ -253,10 +300,6 @@ impl<'g> Lowering<'g> {
             if node.op == "Add" {
                 let (x, y) = (self.need(&node, 0)?, self.need(&node, 1)?);
                 if self.dynamic(x) && self.dynamic(y) {
-                    let numeric = self.numeric(v)?;
-                    if let Some(low) = numeric {
-                        return Ok(low);
-                    }
                     let (a, b) = (self.lower(x)?, self.lower(y)?);
                     if a.kind != b.kind {
                         return self.fail(v, "its two inputs have different shapes");
@@ -274,7 +317,7 @@ impl<'g> Lowering<'g> {
 
     /// Does `v` depend on the model's inputs through activations (not only masks and shapes)?
     fn dynamic(&self, v: ValueId) -> bool {
-        self.probes[0].vals[v].as_ref().is_none_or(|val| val.data.is_none()) && !self.g.consts.contains_key(&v)
+        self.depends[v] && self.probes[0].vals[v].as_ref().is_none_or(|val| val.data.is_none())
     }
 
     fn need(&self, node: &Node, i: usize) -> Result<ValueId> {

@@ -32,10 +32,46 @@ enum Found {
 }
 
 impl Lowering<'_> {
+    /// [`Lowering::known_function`], or else an element-wise program.
     pub(super) fn numeric(&mut self, v: ValueId) -> Result<Option<Low>> {
+        if let Some(low) = self.known_function(v)? {
+            return Ok(Some(low));
+        }
         let Some(kind) = self.kind_of(v) else { return Ok(None) };
-        let candidates = self.candidates(v);
-        for &x in &candidates {
+        for x in self.candidates(v) {
+            if self.kind_of(x) == Some(kind)
+                && let Some((code, consts)) = self.program(v, x)
+            {
+                let low = self.lower(x)?;
+                let name = self.g.names[v].clone();
+                let attrs = vec![("code", Attr::Ints(code)), ("constants", Attr::Floats(consts))];
+                return Ok(Some(Low { v: self.emit("Map", &name, vec![low.v], attrs), kind }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Is there an error function or the like a few element-wise operators above `v`? Then `v` may be the
+    /// end of a GELU, whose last steps must not be taken for a scale or a residual.
+    pub(super) fn ends_activation(&self, v: ValueId) -> bool {
+        let mut at = vec![(v, 0)];
+        while let Some((v, depth)) = at.pop() {
+            let Some(n) = self.g.producer_node(v) else { continue };
+            match n.op.as_str() {
+                "Erf" | "Tanh" | "Sigmoid" | "Gelu" => return true,
+                "Add" | "Mul" | "Div" | "QuantizeLinear" | "DequantizeLinear" | "Cast" if depth < 8 => {
+                    at.extend(n.inputs.iter().flatten().map(|&i| (i, depth + 1)));
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+
+    /// Lowers `v` as a function known here of an activation above it.
+    pub(super) fn known_function(&mut self, v: ValueId) -> Result<Option<Low>> {
+        let Some(kind) = self.kind_of(v) else { return Ok(None) };
+        for x in self.candidates(v) {
             let Some(xk) = self.kind_of(x) else { continue };
             if let Some(found) = self.compare(v, kind, x, xk) {
                 let low = self.lower(x)?;
@@ -52,16 +88,6 @@ impl Lowering<'_> {
                     }
                     Found::L2 => Low { v: self.emit("L2Normalize", &name, vec![low.v], vec![]), kind },
                 }));
-            }
-        }
-        for &x in &candidates {
-            if self.kind_of(x) == Some(kind)
-                && let Some((code, consts)) = self.program(v, x)
-            {
-                let low = self.lower(x)?;
-                let name = self.g.names[v].clone();
-                let attrs = vec![("code", Attr::Ints(code)), ("constants", Attr::Floats(consts))];
-                return Ok(Some(Low { v: self.emit("Map", &name, vec![low.v], attrs), kind }));
             }
         }
         Ok(None)
@@ -206,6 +232,19 @@ impl Lowering<'_> {
                     0.5 => (Opcode::Sqrt, [a, a]),
                     _ => return None,
                 }
+            }
+            "ReduceMean" => {
+                let axes = crate::model::eval::ints_of(
+                    n,
+                    "axes",
+                    n.input(1).and_then(|a| self.probes[0].vals[a].as_ref()),
+                )?;
+                let rank = self.probes[0].vals[n.input(0)?].as_ref()?.shape.len() as i64;
+                if (axes != [-1] && axes != [rank - 1]) || n.int("keepdims") == Some(0) {
+                    return None;
+                }
+                let a = self.compile(n.input(0)?, b, depth + 1)?;
+                (Opcode::Mean, [a, a])
             }
             op => {
                 let opcode = match op {
