@@ -26,6 +26,10 @@ const WARM_UP: usize = 3;
 const FEWEST: usize = 10;
 /// Most tokens of one run.
 const MAX_RUN_TOKENS: usize = 1 << 17;
+/// Most tokens of one run on a file of texts, whatever `--batch` says.
+const FILE_RUN_TOKENS: usize = 1 << 14;
+/// Text that is read ahead for a batch, in bytes.
+const GROUP_BYTES: usize = 64 << 20;
 
 /// A model and how to run it.
 pub struct Bed {
@@ -161,10 +165,7 @@ pub fn bench(a: &Bench) -> Outcome {
     };
     // The first answer is that of a short text, as an app would ask; lengths come after.
     let first = bed.run(&bed.batch(1, bed.model.info().max_length.clamp(1, 16))?)?;
-    let total = Times {
-        wall_ms: open.wall_ms + first.wall_ms,
-        cpu_ms: open.cpu_ms.zip(first.cpu_ms).map(|(a, b)| a + b),
-    };
+    let total = open.plus(first);
     let figures = LoadFigures { open, first_answer: first, open_to_first_answer: total, memory: memory() };
     if a.interactive {
         return interactive(&bed, a, &figures);
@@ -261,9 +262,13 @@ fn file(bed: &Bed, a: &Bench, mut lines: Lines) -> Result<Texts> {
     loop {
         // Reading the file does not count, tokenising does.
         let mut group = vec![];
-        while group.len() < a.batch {
+        let mut bytes = 0;
+        while group.len() < a.batch && bytes < GROUP_BYTES {
             match lines.next()? {
-                Some(l) => group.push(l),
+                Some(l) => {
+                    bytes += l.len();
+                    group.push(l);
+                }
                 None => break,
             }
         }
@@ -274,6 +279,11 @@ fn file(bed: &Bed, a: &Bench, mut lines: Lines) -> Result<Texts> {
         let mut batch = Batch::new();
         for text in &group {
             let e = tokenizer.encode(text, None, &options).map_err(|e| lines.at(e))?;
+            if batch.ids.len() + e.len() > FILE_RUN_TOKENS {
+                bed.model.plan().run(&batch, &bed.outputs, bed.options(None))?;
+                batch = Batch::new();
+            }
+            tokens += e.len();
             truncated += usize::from(e.truncated.is_some());
             let types: Vec<i64> = e.type_ids.iter().map(|&t| i64::from(t)).collect();
             batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
@@ -283,7 +293,6 @@ fn file(bed: &Bed, a: &Bench, mut lines: Lines) -> Result<Texts> {
         wall += t.wall_ms;
         cpu = cpu.zip(t.cpu_ms).map(|(a, b)| a + b);
         texts += group.len();
-        tokens += batch.ids.len();
         progress.add(group.len() as u64);
     }
     if texts == 0 {

@@ -54,7 +54,7 @@ pub fn classify(a: &Classify) -> Outcome {
         return Ok(());
     }
     let Some(mut lines) = lines else { return Ok(()) };
-    let progress = a.file.as_ref().map(|_| Progress::new("texts classified:", 0));
+    let progress = Progress::beside_answers("texts classified:");
     while let Some(text) = lines.next()? {
         let answer = classifier.classify_with(&text, &options).map_err(|e| lines.at(e))?;
         if a.json {
@@ -63,7 +63,7 @@ pub fn classify(a: &Classify) -> Outcome {
             write_line(&mut out, &answer)?;
         }
         out.flush()?;
-        progress.iter().for_each(|p| p.add(1));
+        progress.add(1);
     }
     Ok(())
 }

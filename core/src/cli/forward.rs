@@ -8,10 +8,14 @@ use crate::kernels::Isa;
 use crate::model::{Batch, Model, OutputInfo, RunOptions};
 use crate::text::{EncodeOptions, Tokenizer};
 
-/// Most tokens of one input line, padding included: bounds the memory for its answer.
+/// Most tokens of one input line, padding included.
 const MAX_LINE_TOKENS: usize = 1 << 17;
+/// Most values of the answer to one line: half a gigabyte.
+const MAX_LINE_VALUES: usize = 1 << 27;
 /// Tokens that go into one run; more are split over several, which changes no answer.
 const TOKENS_PER_RUN: usize = 8192;
+/// The same for outputs that are as wide as a vocabulary.
+const VALUES_PER_RUN: usize = 1 << 24;
 
 /// An input line as it is written.
 #[derive(Debug, Deserialize)]
@@ -170,6 +174,22 @@ impl Input {
         Ok(())
     }
 
+    /// How many values the answer has; an error if they are too many for one line.
+    pub fn values(&self, model: &Model, wanted: &[Wanted]) -> Result<usize> {
+        let (rows, longest) = (self.ids.len(), self.ids.iter().map(Vec::len).max().unwrap_or(0));
+        let one = |o: &OutputInfo| {
+            rows.saturating_mul(if o.per_token { longest } else { 1 }).saturating_mul(o.channels)
+        };
+        let infos = wanted.iter().filter_map(|w| model.plan().outputs().get(w.index));
+        let all = infos.map(one).fold(0usize, usize::saturating_add);
+        if all > MAX_LINE_VALUES {
+            return Err(Error::exhausted(format!(
+                "the answer would have {all} values, the limit is {MAX_LINE_VALUES}: split the line, or choose a `--head`"
+            )));
+        }
+        Ok(all)
+    }
+
     /// Length of a row up to its last token that is not masked.
     fn used(&self, row: usize) -> usize {
         let mask = self.mask.as_ref().and_then(|m| m.get(row));
@@ -196,13 +216,16 @@ pub fn forward(model: &Model, lines: &[Input], wanted: &[Wanted], how: How) -> R
     let mut indices: Vec<usize> = wanted.iter().map(|w| w.index).collect();
     indices.sort_unstable();
     indices.dedup();
+    let infos = model.plan().outputs();
+    let width: usize = indices.iter().filter_map(|&i| infos.get(i)).map(|o| o.channels).sum();
+    let room = TOKENS_PER_RUN.min(VALUES_PER_RUN / width.max(1));
     // Each row's values, output by output.
     let mut rows: Vec<Vec<Vec<f32>>> = vec![];
     let mut batch = Batch::new();
     for line in lines {
         for (r, ids) in line.ids.iter().enumerate() {
             let n = if how.per_tensor { ids.len() } else { line.used(r) };
-            if !how.per_tensor && !batch.is_empty() && batch.ids.len() + n > TOKENS_PER_RUN {
+            if !how.per_tensor && !batch.is_empty() && batch.ids.len() + n > room {
                 flush(model, &mut batch, &indices, how, &mut rows)?;
             }
             let part = |m: &Option<Vec<Vec<i64>>>| m.as_ref().map(|m| m[r][..n].to_vec());
@@ -214,7 +237,6 @@ pub fn forward(model: &Model, lines: &[Input], wanted: &[Wanted], how: How) -> R
     }
     flush(model, &mut batch, &indices, how, &mut rows)?;
     let mut rows = rows.into_iter();
-    let infos = model.plan().outputs();
     Ok(lines
         .iter()
         .map(|line| {

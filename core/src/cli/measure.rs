@@ -39,10 +39,26 @@ impl Clock {
     }
 
     pub fn stop(&self) -> Times {
-        let wall_ms = self.wall.elapsed().as_secs_f64() * 1e3;
+        let wall = self.wall.elapsed();
         let spent = self.cpu.zip(cpu_time()).map(|(a, b)| b.saturating_sub(a));
-        Times { wall_ms, cpu_ms: spent.map(|d| d.as_secs_f64() * 1e3) }
+        Times { wall_ms: ms(wall), cpu_ms: spent.map(ms) }
     }
+}
+
+impl Times {
+    /// Both stretches together.
+    pub fn plus(self, other: Times) -> Times {
+        let sum = |a: f64, b: f64| ((a + b) * 1e6).round() / 1e6;
+        Times {
+            wall_ms: sum(self.wall_ms, other.wall_ms),
+            cpu_ms: self.cpu_ms.zip(other.cpu_ms).map(|(a, b)| sum(a, b)),
+        }
+    }
+}
+
+/// Milliseconds, to the nanosecond: as a fraction, so that it prints in few digits.
+fn ms(d: Duration) -> f64 {
+    d.as_nanos() as f64 / 1e6
 }
 
 /// Memory of this process in bytes; `None` where the system does not tell.

@@ -22,9 +22,19 @@ struct Shared {
 impl Progress {
     /// Starts the clock. `total` is 0 if nobody knows it.
     pub fn new(what: impl Into<String>, total: u64) -> Progress {
+        Progress::start(what.into(), total, true)
+    }
+
+    /// For work that prints answers as it goes: silent if they go to a terminal, where they are progress
+    /// enough and a status line would get between them.
+    pub fn beside_answers(what: impl Into<String>) -> Progress {
+        Progress::start(what.into(), 0, !std::io::stdout().is_terminal())
+    }
+
+    fn start(what: String, total: u64, wanted: bool) -> Progress {
         let shared = Arc::new(Shared::default());
-        let thread = std::io::stderr().is_terminal().then(|| {
-            let (shared, what) = (shared.clone(), what.into());
+        let thread = (wanted && std::io::stderr().is_terminal()).then(|| {
+            let shared = shared.clone();
             std::thread::Builder::new()
                 .name("progress".into())
                 .spawn(move || show(&shared, &what, total))

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::kernels::Isa;
 use crate::model::Model;
 
-/// Input lines that are read ahead for one run hold at most this many tokens, whatever `--batch` says.
-const TOKENS_AHEAD: usize = 1 << 16;
+/// Answers to lines that are read ahead hold at most this many values, whatever `--batch` says.
+const VALUES_AHEAD: usize = 1 << 24;
 
 pub fn run(a: &Run) -> Outcome {
     let mut lines = Lines::open(a.input.as_deref())?;
@@ -27,7 +27,7 @@ pub fn run(a: &Run) -> Outcome {
         per_tensor: a.reference_semantics,
     };
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    let progress = a.input.as_ref().map(|_| Progress::new("lines answered:", 0));
+    let progress = Progress::beside_answers("lines answered:");
     let mut answers = Answers { model: &model, wanted, how, odd: 0 };
     let mut waiting = vec![];
     let mut ahead = 0;
@@ -40,14 +40,17 @@ pub fn run(a: &Run) -> Outcome {
         };
         match parse(&line, &model, !a.no_special_tokens) {
             Ok(input) => {
-                ahead += input.ids.iter().map(Vec::len).sum::<usize>();
+                match input.values(&model, &answers.wanted) {
+                    Ok(n) => ahead += n,
+                    Err(e) => break Some(lines.at(e)),
+                }
                 waiting.push(input);
             }
             Err(e) => break Some(lines.at(e)),
         }
-        if waiting.len() >= a.batch || ahead >= TOKENS_AHEAD {
+        if waiting.len() >= a.batch || ahead >= VALUES_AHEAD {
             answers.write(&mut out, &waiting, &lines)?;
-            progress.iter().for_each(|p| p.add(waiting.len() as u64));
+            progress.add(waiting.len() as u64);
             waiting.clear();
             ahead = 0;
         }
@@ -66,10 +69,16 @@ pub fn run(a: &Run) -> Outcome {
 }
 
 fn parse(line: &str, model: &Model, special_tokens: bool) -> Result<Input, Error> {
-    let request: Request = serde_json::from_str(line).map_err(|e| {
-        Error::invalid(format!(
-            "not an input line: {e}; expected `{{\"text\": …}}`, with a `pair` if need be, or `{{\"ids\": [[…]]}}`"
-        ))
+    const EXPECTED: &str = "expected an object with `text` (and `pair`) or `ids` (and `mask`, `types`)";
+    if !line.trim_start().starts_with('{') {
+        return Err(Error::invalid(format!("not a JSON object; {EXPECTED}")));
+    }
+    let request: Request = serde_json::from_str(line).map_err(|e| match e.classify() {
+        // These messages may quote the line, and texts do not belong into logs.
+        serde_json::error::Category::Data => {
+            Error::invalid(format!("a field of another name or type up to column {}; {EXPECTED}", e.column()))
+        }
+        _ => Error::invalid(format!("not JSON: {e}; {EXPECTED}")),
     })?;
     Input::new(request, model, special_tokens)
 }

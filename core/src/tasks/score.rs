@@ -60,6 +60,6 @@ mod tests {
         assert_eq!(bits(probabilities(&logits, 1.0, true)), BITS_SIGMOID);
     }
 
-    const BITS_SOFTMAX: [u32; 4] = [0, 0, 0, 0];
-    const BITS_SIGMOID: [u32; 4] = [0, 0, 0, 0];
+    const BITS_SOFTMAX: [u32; 4] = [1041051313, 1019495747, 1061887157, 1027036993];
+    const BITS_SIGMOID: [u32; 4] = [1061616928, 1052855555, 1064557542, 1057488215];
 }
