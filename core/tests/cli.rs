@@ -249,6 +249,21 @@ fn a_masked_token_in_the_middle_counts_for_nobody_else() {
 }
 
 #[test]
+fn a_text_that_was_cut_says_so() {
+    let text = "word ".repeat(2000);
+    let answer = &run(&serde_json::json!({ "text": text }).to_string(), &[])[0];
+    let longest = Model::open(MODEL, &OpenOptions::default()).unwrap().info().max_length;
+    assert_eq!(
+        (answer["ids"][0].as_array().unwrap().len(), &answer["truncated"]),
+        (longest, &Value::Bool(true))
+    );
+    let short = &run("{\"text\": \"word\"}", &[])[0];
+    assert!(short.get("truncated").is_none());
+    let d = pocketbert(&["classify", &text, "--model", MODEL], "");
+    assert!(d.code == 0 && d.err.contains("cut to"), "{}", d.err);
+}
+
+#[test]
 fn one_head_can_be_chosen() {
     let head = TextClassifier::open(MODEL).unwrap().head().unwrap().name.clone();
     let (all, one) = (run("{\"text\": \"hm\"}", &[]), run("{\"text\": \"hm\"}", &["--head", &head]));

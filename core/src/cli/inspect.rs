@@ -283,7 +283,7 @@ impl Report<'_> {
 
 fn file_bytes(path: &Path) -> Option<u64> {
     let m = std::fs::metadata(path).ok()?;
-    m.is_file().then(|| m.len())
+    m.is_file().then_some(m.len())
 }
 
 fn bytes(n: u64) -> String {
