@@ -1,0 +1,85 @@
+//! Where a text may be cut so that the parts tokenise as the whole would.
+//!
+//! For BERT-style files the answer is: before an ASCII space or line feed, and before a CJK ideograph where
+//! the normalizer puts spaces around those. Then
+//! - no added token spans the cut (such files are taken as BERT-style only if no added token contains or
+//!   absorbs white space, and their contents are plain ASCII, so normalising cannot bring any in);
+//! - normalising is local: cleaning, lower-casing and the CJK rule look at one character, canonical
+//!   (de)composition never reorders or composes across a space or an ideograph (both are starters);
+//! - the pre-tokenizer removes the space, so no word spans the cut;
+//! - the part after the cut starts with a character that stays, so characters that are removed (accents,
+//!   controls) are accounted to the same neighbour as in the whole text.
+//!
+//! Cutting bounds the memory (the `tokenizers` crate needs some 200 bytes per byte of text) and lets a
+//! call that wants the first 512 tokens stop after a few kilobytes.
+
+use super::limits::MAX_RUN_BYTES;
+use crate::{Error, Result};
+
+/// Target size of the first chunk: 512 tokens of English are about 2.5 kB.
+const FIRST: usize = 4 << 10;
+/// Target size of later chunks.
+const LATER: usize = 64 << 10;
+
+/// How a tokenizer's texts may be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cuts {
+    /// Nowhere: a text goes through in one piece.
+    Never,
+    /// Before spaces and, if `cjk`, before ideographs.
+    Bert { cjk: bool },
+}
+
+/// The parts of a text in order, each with its offset.
+pub(super) struct Chunks<'t> {
+    text: &'t str,
+    at: usize,
+    cuts: Cuts,
+    target: usize,
+}
+
+impl<'t> Chunks<'t> {
+    pub(super) fn new(text: &'t str, cuts: Cuts) -> Self {
+        Chunks { text, at: 0, cuts, target: FIRST }
+    }
+
+    /// Same, with chunks of about `target` bytes: for tests that want many cuts.
+    #[cfg(test)]
+    pub(super) fn sized(text: &'t str, cuts: Cuts, target: usize) -> Self {
+        Chunks { text, at: 0, cuts, target }
+    }
+
+    fn end(&self) -> usize {
+        let Cuts::Bert { cjk } = self.cuts else { return self.text.len() };
+        let from = self.text.ceil_char_boundary(self.at.saturating_add(self.target));
+        let rest = self.text.get(from..).unwrap_or("");
+        let here = |c: char| c == ' ' || c == '\n' || (cjk && is_ideograph(c));
+        rest.find(here).map_or(self.text.len(), |i| from + i)
+    }
+}
+
+impl<'t> Iterator for Chunks<'t> {
+    type Item = Result<(usize, &'t str)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.at >= self.text.len() {
+            return None;
+        }
+        let (start, end) = (self.at, self.end());
+        self.at = end;
+        self.target = self.target.saturating_mul(2).min(LATER.max(self.target));
+        if end - start > MAX_RUN_BYTES {
+            return Some(Err(Error::exhausted(format!(
+                "the text has a stretch of {} bytes without a place to cut it, the limit is {MAX_RUN_BYTES}; \
+                 split it first",
+                end - start
+            ))));
+        }
+        Some(Ok((start, self.text.get(start..end).unwrap_or(""))))
+    }
+}
+
+/// The ideographs (a subset of those the `BertNormalizer` puts spaces around).
+fn is_ideograph(c: char) -> bool {
+    matches!(c as u32, 0x4E00..=0x9FFF | 0x3400..=0x4DBF | 0x20000..=0x2A6DF)
+}
