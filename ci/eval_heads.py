@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Quality of the default bundle, head by head, beside the FP32 model it came from.
 
-    python eval_heads.py --binary target/release/pocketbert --assets ASSETS --models NAME=PATH … [--onnx FP32.onnx]
+    python eval_heads.py --binary target/release/pocketbert --assets ASSETS [--models NAME=PATH …] [--onnx FP32.onnx]
 
 ASSETS holds data/ and tokenizers/ (not in the repository; prints SKIPPED without it). Every NAME=PATH is run by
 `pocketbert run` on token ids; --onnx adds ONNX Runtime on the FP32 model (one thread, basic optimisations) as the
@@ -11,10 +11,12 @@ cut at 128 tokens, questions with their paragraphs at 320.
 Prints Markdown; --json FILE writes the same figures. Needs numpy, tokenizers, onnxruntime (only for --onnx).
 """
 import argparse
+import collections
 import csv
 import json
 import os
 import random
+import string
 import subprocess
 import sys
 import tempfile
@@ -110,6 +112,8 @@ def run_binary(binary, model, ids):
     for line in p.stdout.splitlines():
         o = json.loads(line)["outputs"]
         out.append({k: np.array(v["data"], np.float32).reshape(v["shape"])[0] for k, v in o.items()})
+    if len(out) != len(ids):
+        sys.exit(f"pocketbert run answered {len(out)} of {len(ids)} inputs of {model}")
     return out
 
 
@@ -148,16 +152,44 @@ def spans(tags):
     return found
 
 
+def best_span(logits, inside, longest=30):
+    """First and last token of the best answer inside the paragraph, at most `longest` tokens."""
+    if not inside:
+        return 0, 0
+    lo, hi = inside[0], inside[-1] + 1
+    score = logits[lo:hi, 0][:, None] + logits[lo:hi, 1][None, :]
+    score = np.where(np.tri(hi - lo, k=-1) + np.tri(hi - lo, k=-longest).T > 0, -np.inf, score)
+    i, j = divmod(int(score.argmax()), hi - lo)
+    return lo + i, lo + j
+
+
+def plain(text):
+    """As SQuAD's own script compares: lower case, no punctuation, no articles, single spaces."""
+    text = "".join(c for c in text.lower() if c not in string.punctuation)
+    return " ".join(w for w in text.split() if w not in ("a", "an", "the"))
+
+
+def overlap(got, want):
+    got, want = plain(got).split(), plain(want).split()
+    same = sum((collections.Counter(got) & collections.Counter(want)).values())
+    return 2 * same / (len(got) + len(want)) if same else float(got == want)
+
+
+def ranks(x):
+    """Ranks from 0; equal values share the mean of theirs."""
+    _, inverse, count = np.unique(np.array(x), return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count + 1) / 2)[inverse]
+
+
 def spearman(a, b):
-    rank = lambda x: np.argsort(np.argsort(x)).astype(float)
-    return float(np.corrcoef(rank(np.array(a)), rank(np.array(b)))[0, 1])
+    return float(np.corrcoef(ranks(a), ranks(b))[0, 1])
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument("--binary", required=True)
+    ap.add_argument("--binary", default="target/release/pocketbert")
     ap.add_argument("--assets", required=True)
-    ap.add_argument("--models", nargs="+", required=True, metavar="NAME=PATH")
+    ap.add_argument("--models", nargs="*", default=[], metavar="NAME=PATH")
     ap.add_argument("--onnx")
     ap.add_argument("--heads", default="sentiment,intent,spam,moderation,entities,slots,answer,embed")
     ap.add_argument("--limit", type=int)
@@ -166,6 +198,8 @@ def main():
     if not os.path.isdir(a.assets + "/data"):
         print("SKIPPED: no data at", a.assets)
         return
+    if not a.models and not a.onnx:
+        ap.error("give --models, --onnx or both")
     data = Data(a.assets, a.limit)
     wanted = a.heads.split(",")
     engines = ([("ONNX Runtime FP32", None)] if a.onnx else []) + [tuple(m.split("=", 1)) for m in a.models]
@@ -199,39 +233,41 @@ def main():
         if head in wanted:
             data.tok.enable_truncation(128)
             encs = [data.tok.encode(w, is_pretokenized=True) for w, _ in items]
-            first = []
-            for e in encs:
-                seen, idx = set(), []
+            # Position of each word's first sub-token. A word can have none (a variation selector alone), or be cut off.
+            first, gold = [], []
+            for e, (_, tags) in zip(encs, items):
+                at = {}
                 for i, w in enumerate(e.word_ids):
-                    if w is not None and w not in seen:
-                        seen.add(w)
-                        idx.append(i)
-                first.append(idx)
+                    if w is not None:
+                        at.setdefault(w, i)
+                first.append(list(at.values()))
+                gold.append([tags[w] for w in at])
             res = {}
             for e, path in engines:
                 out = [o[head][ix] for o, ix in zip(answer_of(path, [x.ids for x in encs]), first)]
                 pred = [o.argmax(-1) for o in out]
                 tp = got = want = 0
-                for p, (_, t) in zip(pred, items):
-                    g, w = spans([labels[head][i] for i in p]), spans(t[: len(p)])
+                for p, t in zip(pred, gold):
+                    g, w = spans([labels[head][i] for i in p]), spans(t)
                     tp, got, want = tp + len(g & w), got + len(g), want + len(w)
                 res[e] = (200 * tp / max(1, got + want), pred, out)
             emit(head, name, len(items), "span F1", res)
     if "answer" in wanted:
         for head, name, items in data.answers():
             encs = [data.enc(q, c, length=320) for q, c, _ in items]
-            res = {}
+            res, res_f1 = {}, {}
             for e, path in engines:
-                pred, em = [], 0
+                pred, em, f1 = [], 0, 0.0
                 for o, x, (_, context, ans) in zip(answer_of(path, [x.ids for x in encs]), encs, items):
-                    ok = [i for i, s in enumerate(x.sequence_ids) if s == 1]
-                    st, en = o[head][:, 0], o[head][:, 1]
-                    best = max(((st[i] + en[j], i, j) for i in ok for j in ok if i <= j < i + 30), default=(0, 0, 0))
-                    text = context[x.offsets[best[1]][0]: x.offsets[best[2]][1]]
-                    pred.append(np.array([hash(text)]))
-                    em += any(text.strip() == y["text"].strip() for y in ans)
+                    span = best_span(o[head], [i for i, s in enumerate(x.sequence_ids) if s == 1])
+                    text = context[x.offsets[span[0]][0]: x.offsets[span[1]][1]]
+                    pred.append(np.array([span[0] * len(x.ids) + span[1]]))
+                    em += any(plain(text) == plain(y["text"]) for y in ans)
+                    f1 += max(overlap(text, y["text"]) for y in ans)
                 res[e] = (100 * em / len(items), pred, None)
+                res_f1[e] = (100 * f1 / len(items), None, None)
             emit(head, name, len(items), "exact match", res)
+            emit(head, name, len(items), "F1", res_f1)
     if "embed" in wanted:
         for head, name, items in data.similarity():
             res = {}

@@ -132,7 +132,7 @@ def main():
             intent, out, _, _ = m(torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long))
             hits += int(intent.argmax()) == y
             keep = [i for i, l in enumerate(lab) if l != -100]
-            got, want = spans([slots[int(out[0, i].argmax())] for i in keep]), spans(tags[: len(keep)])
+            got, want = spans([slots[int(out[0, i].argmax())] for i in keep]), spans([slots[lab[i]] for i in keep])
             tp, np_, ng = tp + len(got & want), np_ + len(got), ng + len(want)
         right = 0
         for t, y in sms_test:
