@@ -35,18 +35,20 @@ pub(super) struct Chunks<'t> {
     text: &'t str,
     at: usize,
     cuts: Cuts,
+    /// Size that the next chunk aims at; doubles up to `most`.
     target: usize,
+    most: usize,
 }
 
 impl<'t> Chunks<'t> {
     pub(super) fn new(text: &'t str, cuts: Cuts) -> Self {
-        Chunks { text, at: 0, cuts, target: FIRST }
+        Chunks { text, at: 0, cuts, target: FIRST, most: LATER }
     }
 
     /// Same, with chunks of about `target` bytes: for tests that want many cuts.
     #[cfg(test)]
     pub(super) fn sized(text: &'t str, cuts: Cuts, target: usize) -> Self {
-        Chunks { text, at: 0, cuts, target }
+        Chunks { text, at: 0, cuts, target, most: target }
     }
 
     fn end(&self) -> usize {
@@ -67,7 +69,7 @@ impl<'t> Iterator for Chunks<'t> {
         }
         let (start, end) = (self.at, self.end());
         self.at = end;
-        self.target = self.target.saturating_mul(2).min(LATER.max(self.target));
+        self.target = self.target.saturating_mul(2).min(self.most);
         if end - start > MAX_RUN_BYTES {
             return Some(Err(Error::exhausted(format!(
                 "the text has a stretch of {} bytes without a place to cut it, the limit is {MAX_RUN_BYTES}; \
