@@ -13,7 +13,7 @@ use pocketbert::bundle::manifest::{
 };
 use pocketbert::bundle::{Bundle, BundleWriter, Head, JsonText, Manifest, OpenOptions as BundleOptions};
 use pocketbert::kernels::Isa;
-use pocketbert::model::{Batch, Model, OpenOptions, RunOptions, lower_onnx_file};
+use pocketbert::model::{Batch, Model, OpenOptions, RunOptions, constants_sha256, lower_onnx_file};
 use pocketbert::text::{EncodeOptions, Tokenizer};
 use pocketbert::{Error, Result};
 use serde::Deserialize;
@@ -147,7 +147,6 @@ fn quantize(a: &QuantizeArgs) -> Result<()> {
     let summary = weights::quantize(&mut lowered.graph)?;
     eprintln!("quantized {} linear layers and {} tables", summary.linears, summary.tables);
     let (onnx, weights) = graph::serialize(&lowered.graph, "weights.bin");
-    drop(lowered.graph);
 
     let entry = |name: &str| EntryRef { entry: name.to_string() };
     let recipe = JsonText::new(&serde_json::json!({
@@ -180,6 +179,7 @@ fn quantize(a: &QuantizeArgs) -> Result<()> {
         activation_ranges: None,
         drift_baseline: None,
         validation: None,
+        constants_sha256: Some(constants_sha256(&lowered.graph)),
         self_test: vec![],
     };
     let write = |m: &Manifest| {

@@ -90,6 +90,9 @@ pub(super) fn content(m: &Manifest) -> Result<()> {
     ] {
         text_len(what, text)?;
     }
+    if let Some(hash) = &m.constants_sha256 {
+        sha256_hex("constants_sha256", hash)?;
+    }
     if let Some(hash) = &m.model.parent_sha256 {
         sha256_hex("model.parent_sha256", hash)?;
     }

@@ -49,6 +49,11 @@ pub struct Manifest {
     /// How the int8 model compared with its FP32 original.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation: Option<JsonText>,
+    /// SHA-256 over the constants of the graph, node by node, as the operators read them
+    /// ([`crate::model::constants_sha256`]): a second witness of the weights, which a changed entry with a
+    /// renewed hash does not satisfy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constants_sha256: Option<String>,
     /// Texts with their ids and the bits of their outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub self_test: Vec<SelfTest>,

@@ -77,6 +77,7 @@ fn manifest() -> Manifest {
         activation_ranges: None,
         drift_baseline: None,
         validation: None,
+        constants_sha256: None,
         self_test: vec![SelfTest {
             text: "good".into(),
             pair: None,

@@ -11,7 +11,7 @@ use super::{Failure, Outcome, load};
 use crate::bundle::manifest::SelfTest as Case;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
-use crate::model::Model;
+use crate::model::{Model, bundle_graph, constants_sha256};
 
 pub fn self_test(a: &SelfTest) -> Outcome {
     // Opening checks every hash. Damage is what this command looks for, so it is a failed check, not bad
@@ -43,6 +43,11 @@ pub fn self_test(a: &SelfTest) -> Outcome {
         }
     }
     drop(progress);
+    if let Some(expected) = &bundle.manifest().constants_sha256
+        && *expected != constants_sha256(&bundle_graph(bundle)?)
+    {
+        wrong.push("the weights are not those that the bundle was made with (`constants_sha256`)".into());
+    }
     if cases.is_empty() {
         wrong.push("the bundle has no test cases, so its answers were not checked".into());
     }

@@ -5,7 +5,7 @@
 //! hides, where a chain of reshapes and transposes puts each element) and so need not know the many ways
 //! in which exporters spell it. Values are f64: exact for every integer that occurs in such graphs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::graph::{Attr, Dim, Graph, Node, ValueId};
@@ -127,9 +127,10 @@ pub fn role(name: &str) -> Option<Role> {
 /// Probes the whole graph.
 pub fn probe(g: &Graph, probe: Probe) -> Probed {
     let mut vals: Vec<Option<Val>> = vec![None; g.names.len()];
+    let tables = tables(g);
     for (&v, t) in &g.consts {
         let int = !t.dtype.is_float();
-        vals[v] = Some(if t.len() <= 1 << 16 {
+        vals[v] = Some(if t.len() <= 1 << 16 && !tables.contains(&v) {
             Val::known(t.shape.clone(), t.to_f64(), int)
         } else {
             Val::opaque(t.shape.clone(), int)
@@ -159,6 +160,26 @@ pub fn probe(g: &Graph, probe: Probe) -> Probed {
         }
     }
     Probed { probe, vals }
+}
+
+/// Embedding tables: matrices that a Gather reads, perhaps dequantized first. What is looked up in them is
+/// an activation, however small the table.
+fn tables(g: &Graph) -> HashSet<ValueId> {
+    let mut found = HashSet::new();
+    for n in g.nodes.iter().filter(|n| n.op == "Gather" && n.int("axis").unwrap_or(0) == 0) {
+        let mut at = n.input(0);
+        if let Some(d) = at.and_then(|v| g.producer_node(v)).filter(|d| d.op == "DequantizeLinear") {
+            at = d.input(0);
+        }
+        if let Some(v) = at
+            && let Some(t) = g.constant(v)
+            && t.shape.len() == 2
+            && (t.dtype.is_float() || t.dtype.size() == 1)
+        {
+            found.insert(v);
+        }
+    }
+    found
 }
 
 /// The batch and length that the declared inputs allow: fixed dimensions keep their size.

@@ -13,7 +13,7 @@ use crate::bundle::Bundle;
 use crate::error::{Error, Result};
 use crate::text::Tokenizer;
 
-pub use open::{OpenOptions, lower_onnx, lower_onnx_file};
+pub use open::{OpenOptions, bundle_graph, constants_sha256, lower_onnx, lower_onnx_file};
 pub use plan::{Batch, NodeStats, Output, OutputInfo, Plan, RunOptions};
 
 /// Domain of our own operators in ONNX graphs.

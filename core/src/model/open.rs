@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::graph::Graph;
 use super::normalize::{Lowered, Semantics, lower};
 use super::plan::Plan;
@@ -142,13 +144,7 @@ impl Model {
     /// Opens a bundle that is already read.
     pub fn from_bundle(bundle: Bundle) -> Result<Model> {
         let m = bundle.manifest().clone();
-        let weights: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bundle.weights()?);
-        let graph = parse(
-            bundle.entry(&m.graph.entry)?.bytes(),
-            &BundleExternal { entry: m.weights.entry.clone(), weights },
-        )
-        .map_err(|e| e.context(format!("bundle entry `{}`", m.graph.entry)))?;
-        check_lowered(&graph)?;
+        let graph = bundle_graph(&bundle)?;
         let (max_length, vocab) = limits(&graph);
         let info = ModelInfo {
             name: m.model.name.clone(),
@@ -211,6 +207,32 @@ fn bundle_options(o: &OpenOptions) -> BundleOptions {
         verify: if o.defer_weights_hash { Verify::DeferWeights } else { Verify::Full },
         ..BundleOptions::default()
     }
+}
+
+/// The graph of a bundle, its constants where they lie in the bundle.
+pub fn bundle_graph(bundle: &Bundle) -> Result<Graph> {
+    let m = bundle.manifest();
+    let weights: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(bundle.weights()?);
+    let external = BundleExternal { entry: m.weights.entry.clone(), weights };
+    let graph = parse(bundle.entry(&m.graph.entry)?.bytes(), &external)
+        .map_err(|e| e.context(format!("bundle entry `{}`", m.graph.entry)))?;
+    check_lowered(&graph)?;
+    Ok(graph)
+}
+
+/// SHA-256, in hexadecimal, over the constants of `g` in the order in which nodes read them: of each its
+/// data type, rank and dimensions (little-endian u64) and bytes.
+pub fn constants_sha256(g: &Graph) -> String {
+    let mut h = Sha256::new();
+    for t in g.nodes.iter().flat_map(|n| n.inputs.iter().flatten()).filter_map(|v| g.constant(*v)) {
+        h.update((t.dtype as i32).to_le_bytes());
+        h.update((t.shape.len() as u64).to_le_bytes());
+        for d in &t.shape {
+            h.update((*d as u64).to_le_bytes());
+        }
+        h.update(t.bytes());
+    }
+    h.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The weights entry of a bundle, as ONNX external data.

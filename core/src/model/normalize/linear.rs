@@ -249,20 +249,11 @@ impl Lowering<'_> {
         }
         let mut act = act;
         if let Act::Float = act
-            && let Some(n) = self.out.nodes.iter().rev().find(|n| n.outputs.first() == Some(&Some(low.v)))
-            && n.op == "FakeQuant"
             && matches!(w.data, WeightData::Int8 { .. })
-            && (n.int("low"), n.int("high")) != (Some(0), Some(65535))
-            && n.int("low") != Some(-32768)
+            && let Some((q, before)) = self.quantized_by(low.v)
         {
-            let get = |a: &str| n.int(a).unwrap_or(0) as i32;
-            act = Act::Static(Quant {
-                scale: n.float("scale").unwrap_or(1.0),
-                zero: get("zero"),
-                low: get("low"),
-                high: get("high"),
-            });
-            low.v = n.input(0).unwrap_or(low.v);
+            act = Act::Static(q);
+            low.v = before.unwrap_or(low.v);
         }
         let name = self.g.names[v].clone();
         let kind = match low.kind {
@@ -275,6 +266,36 @@ impl Lowering<'_> {
         };
         let v = wire_linear(&mut self.out, &name, low.v, &w, act, dynamic, bias.as_deref())?;
         Ok(Low { v, kind })
+    }
+}
+
+impl Lowering<'_> {
+    /// The 8-bit fake quantization that lowered value `v` went through last, and what went into it if it
+    /// comes right before `v`. Values on its grid quantize to the same integers again, so selecting rows
+    /// in between does no harm.
+    fn quantized_by(&self, mut v: ValueId) -> Option<(Quant, Option<ValueId>)> {
+        let mut direct = true;
+        loop {
+            let n = self.out.nodes.iter().rev().find(|n| n.outputs.first() == Some(&Some(v)))?;
+            match n.op.as_str() {
+                "FakeQuant" => {
+                    let get = |a: &str| n.int(a).and_then(|i| i32::try_from(i).ok());
+                    let q = Quant {
+                        scale: n.float("scale")?,
+                        zero: get("zero")?,
+                        low: get("low")?,
+                        high: get("high")?,
+                    };
+                    let bits8 = matches!((q.low, q.high), (0, 255) | (-128, 127));
+                    return bits8.then(|| (q, if direct { n.input(0) } else { None }));
+                }
+                "SelectFirst" | "Columns" => {
+                    direct = false;
+                    v = n.input(0)?;
+                }
+                _ => return None,
+            }
+        }
     }
 }
 

@@ -79,6 +79,8 @@ pub(super) struct Lowering<'g> {
     probes: Vec<Probed>,
     plain: Vec<Probed>,
     depends: Vec<bool>,
+    /// The model keeps its constants in half precision.
+    half: bool,
     out: Graph,
     memo: HashMap<ValueId, Low>,
     depth: usize,
@@ -127,6 +129,7 @@ pub fn lower(g: &Graph, semantics: Semantics) -> Result<Lowered> {
         probes: sizes.iter().map(|&(b, s)| probe(g, Probe::new(b, s))).collect(),
         plain: sizes.iter().map(|&(b, s)| probe(g, Probe::unmasked(b, s))).collect(),
         depends: depends_on_inputs(g),
+        half: g.consts.values().any(|t| t.dtype == DType::F16),
         out,
         memo: HashMap::new(),
         depth: 0,

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Makes models/everyday.pbert and models/tiny.pbert again.
+#
+#   models/make.sh tiny                              from models/tiny/model.safetensors
+#   models/make.sh everyday CHECKPOINT TOKENIZER     from the reference checkpoint (not in this repository)
+#
+# Needs python3 with torch, transformers, safetensors, onnx and onnxscript (versions: models/README.md).
+set -euo pipefail
+cd "$(dirname "$0")"
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+quantize() { cargo run --release -q -p pocketbert-quantize -- quantize "$@"; }
+case ${1:-} in
+tiny)
+    python3 tiny/export.py --out "$out/model.onnx"
+    quantize "$out/model.onnx" --heads tiny/heads.json --tokenizer tiny/tokenizer.json \
+        --name tiny --model-version 1.0.0 --license Apache-2.0 --default-head intent \
+        --description "A two-layer DistilBERT for tests: SNIPS intents and slots, SMS spam" \
+        --parent-sha256 "$(sha256sum tiny/model.safetensors | cut -d' ' -f1)" \
+        --self-test self-test.jsonl --out tiny.pbert
+    ;;
+everyday)
+    python3 everyday/export.py --checkpoint "$2" --tokenizer "$3" --out "$out"
+    quantize "$out/model.onnx" --heads "$out/heads.json" --tokenizer "$out/tokenizer.json" \
+        --name everyday --model-version 1.0.0 --license Apache-2.0 --default-head sentiment \
+        --description "DistilBERT-cased with eight heads: sentiment, intent, spam, moderation, entities, slots, answer, embed" \
+        --parent-sha256 "$(sha256sum "$2/model.safetensors" | cut -d' ' -f1)" \
+        --self-test self-test.jsonl --out everyday.pbert
+    ;;
+*)
+    sed -n '2,7s/^# \{0,1\}//p' "$0"
+    exit 2
+    ;;
+esac
