@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# PocketBERT never uses the network: the command imports no network symbol and makes no network call.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=${1:-target/release/pocketbert}
+[ -x "$bin" ] || { echo "build it first: cargo build --release"; exit 1; }
+names='socket|connect|bind|listen|accept|accept4|getaddrinfo|gethostbyname|send|sendto|sendmsg|recv|recvfrom|recvmsg'
+found=$(nm -D --undefined-only "$bin" | awk '{print $NF}' | sed 's/@.*//' | grep -Ex "$names" || true)
+if [ -n "$found" ]; then
+    echo "network symbols are imported:" $found
+    exit 1
+fi
+echo "no network symbol is imported by $bin"
+if ! command -v strace >/dev/null; then
+    apt-get -o Acquire::Retries=5 update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! strace -o "$log" true 2>/dev/null; then
+    echo "SKIPPED: processes cannot be traced here; only the symbols were checked"
+    exit 0
+fi
+strace -f -e trace=network -o "$log" "$bin" classify --model models/tiny.pbert "play some jazz" >/dev/null
+if grep -v -e '+++ exited' -e '--- SIG' "$log"; then
+    echo "network calls were made"
+    exit 1
+fi
+echo "no network call was made by a run of classify"
+# The checks can fail: a program that does connect is caught by both.
+cat >"$log.py" <<'P'
+import socket
+socket.socket().connect_ex(("127.0.0.1", 9))
+P
+strace -f -e trace=network -o "$log" python3 "$log.py" && rm -f "$log.py"
+grep -q 'connect(' "$log" || { echo "the check itself does not work"; exit 1; }

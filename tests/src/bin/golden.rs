@@ -1,0 +1,38 @@
+//! Writes the golden answers of a model, with the generic kernels that define them.
+//!
+//! `cargo run --release -p pocketbert-tests --bin golden -- tiny everyday`
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use pocketbert::Result;
+use pocketbert::kernels::Isa;
+use pocketbert_tests::{answer, model, root, texts};
+
+fn main() -> ExitCode {
+    for name in std::env::args().skip(1) {
+        if let Err(e) = write(&name) {
+            eprintln!("error: {e}");
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn write(name: &str) -> Result<()> {
+    let m = model(name)?;
+    let mut out = String::new();
+    let mut n = 0;
+    for t in texts()? {
+        let case = answer(&m, &t, Isa::Generic)?;
+        if !case.outputs.is_empty() {
+            let line = serde_json::to_string(&case).map_err(|e| pocketbert::Error::internal(e.to_string()))?;
+            let _ = writeln!(out, "{line}");
+            n += 1;
+        }
+    }
+    let path = root().join(format!("tests/golden/{name}.jsonl"));
+    std::fs::write(&path, out).map_err(|e| pocketbert::Error::io(path.display(), &e))?;
+    eprintln!("wrote {} ({n} cases)", path.display());
+    Ok(())
+}
