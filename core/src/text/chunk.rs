@@ -1,16 +1,18 @@
 //! Where a text may be cut so that the parts tokenise as the whole would.
 //!
-//! For BERT-style files the answer is: before an ASCII space or line feed, and before a CJK ideograph where
-//! the normalizer puts spaces around those. Then
-//! - no added token spans the cut (such files are taken as BERT-style only if no added token contains or
-//!   absorbs white space, and their contents are plain ASCII, so normalising cannot bring any in);
-//! - normalising is local: cleaning, lower-casing and the CJK rule look at one character, canonical
-//!   (de)composition never reorders or composes across a space or an ideograph (both are starters);
-//! - the pre-tokenizer removes the space, so no word spans the cut;
+//! For BERT-style files the answer is: before an ASCII space or line feed, before a CJK ideograph where the
+//! normalizer puts spaces around those, and before a punctuation mark where the pre-tokenizer makes each one a
+//! word. Then
+//! - no added token spans the cut (such files are taken as BERT-style only if no added token absorbs white
+//!   space and all consist of visible ASCII, of which normalising makes no white space; a mark that occurs in
+//!   one is no place to cut);
+//! - normalising is local: cleaning, lower-casing and the CJK rule look at one character, and canonical
+//!   (de)composition never reorders or composes across the start of a space, an ideograph or these marks;
+//! - the pre-tokenizer splits there, so no word spans the cut;
 //! - the part after the cut starts with a character that stays, so characters that are removed (accents,
 //!   controls) are accounted to the same neighbour as in the whole text.
 //!
-//! Cutting bounds the memory (the `tokenizers` crate needs some 200 bytes per byte of text) and lets a
+//! Cutting bounds the memory (the `tokenizers` crate needs up to 600 bytes per byte of text) and lets a
 //! call that wants the first 512 tokens stop after a few kilobytes.
 
 use super::limits::MAX_RUN_BYTES;
@@ -26,8 +28,9 @@ const LATER: usize = 64 << 10;
 pub(super) enum Cuts {
     /// Nowhere: a text goes through in one piece.
     Never,
-    /// Before spaces and, if `cjk`, before ideographs.
-    Bert { cjk: bool },
+    /// Before spaces; if `cjk`, before ideographs; before the ASCII characters whose bits are set in `marks`
+    /// and, unless that is 0, before common CJK marks.
+    Bert { cjk: bool, marks: u128 },
 }
 
 /// The parts of a text in order, each with its offset.
@@ -52,10 +55,15 @@ impl<'t> Chunks<'t> {
     }
 
     fn end(&self) -> usize {
-        let Cuts::Bert { cjk } = self.cuts else { return self.text.len() };
+        let Cuts::Bert { cjk, marks } = self.cuts else { return self.text.len() };
         let from = self.text.ceil_char_boundary(self.at.saturating_add(self.target));
         let rest = self.text.get(from..).unwrap_or("");
-        let here = |c: char| c == ' ' || c == '\n' || (cjk && is_ideograph(c));
+        let here = |c: char| match c {
+            ' ' | '\n' => true,
+            _ if c.is_ascii() => marks >> (c as u32) & 1 == 1,
+            '、' | '。' | '，' | '！' | '？' => marks != 0,
+            _ => cjk && is_ideograph(c),
+        };
         rest.find(here).map_or(self.text.len(), |i| from + i)
     }
 }
@@ -79,6 +87,13 @@ impl<'t> Iterator for Chunks<'t> {
         }
         Some(Ok((start, self.text.get(start..end).unwrap_or(""))))
     }
+}
+
+/// The ASCII punctuation that occurs in none of `added`, as bits for [`Cuts::Bert`].
+pub(super) fn marks<'a>(added: impl Iterator<Item = &'a str>) -> u128 {
+    let bit = |b: u8| if b.is_ascii_punctuation() { 1u128 << b } else { 0 };
+    let used = added.flat_map(str::bytes).fold(0, |all, b| all | bit(b));
+    (0..128).fold(0, |all, b| all | bit(b)) & !used
 }
 
 /// The ideographs (a subset of those the `BertNormalizer` puts spaces around).

@@ -5,8 +5,9 @@ pub const MAX_FILE_BYTES: usize = 32 << 20;
 /// Largest text (both halves of a pair together, or all words) that is encoded.
 pub const MAX_TEXT_BYTES: usize = 64 << 20;
 /// Longest stretch of text that is tokenised at once, where [`super::chunk`] finds no place to cut. The
-/// `tokenizers` crate needs some 200 bytes of memory per byte of text, so this bounds its memory.
-pub(super) const MAX_RUN_BYTES: usize = 4 << 20;
+/// `tokenizers` crate needs 50 to 600 bytes of memory per byte of text (the latter where every byte is a word),
+/// so this bounds its memory.
+pub(super) const MAX_RUN_BYTES: usize = 2 << 20;
 /// Entries of a vocabulary.
 pub(super) const MAX_VOCAB: usize = 1_000_000;
 /// Merge rules of a BPE model.

@@ -66,6 +66,9 @@ fn bpe() -> Value {
     })
 }
 
+/// All ASCII punctuation but the brackets, which the special tokens have.
+const MARKS: u128 = 0x7800_0001_D000_0001_FC00_FFFE_0000_0000;
+
 fn open(v: &Value) -> crate::Result<Tokenizer> {
     Tokenizer::from_bytes(v.to_string().as_bytes())
 }
@@ -87,7 +90,7 @@ impl Random {
     }
 }
 
-const PIECES: [&str; 34] = [
+const PIECES: [&str; 40] = [
     " ",
     " ",
     " ",
@@ -122,6 +125,12 @@ const PIECES: [&str; 34] = [
     "[MASK]",
     "[",
     "שָׁ",
+    "。",
+    "！",
+    "<",
+    "=\u{338}",
+    "[SEP]",
+    "'",
 ];
 
 fn random_text(r: &mut Random, pieces: usize) -> String {
@@ -134,7 +143,7 @@ fn cutting_a_text_changes_nothing() {
         let mut file = bert();
         file["normalizer"]["lowercase"] = lowercase.into();
         let tok = open(&file).unwrap();
-        assert_eq!(tok.cuts(), Cuts::Bert { cjk: true });
+        assert_eq!(tok.cuts(), Cuts::Bert { cjk: true, marks: MARKS });
         let mut r = Random(7);
         for round in 0..400 {
             let pieces = 1 + r.below(40);
@@ -157,21 +166,23 @@ fn a_wrong_cut_shows() {
     let mut file = bert();
     file["normalizer"]["handle_chinese_chars"] = false.into();
     let tok = open(&file).unwrap();
-    assert_eq!(tok.cuts(), Cuts::Bert { cjk: false });
+    assert_eq!(tok.cuts(), Cuts::Bert { cjk: false, marks: MARKS });
     let ids = |cuts| {
         let all = tok.collect("a中文b", Chunks::sized("a中文b", cuts, 1), 9, Truncation::Head, None).unwrap();
         all.finish(9, Truncation::Head).0.ids
     };
-    assert_ne!(ids(Cuts::Bert { cjk: true }), ids(tok.cuts()));
+    assert_ne!(ids(Cuts::Bert { cjk: true, marks: MARKS }), ids(tok.cuts()));
     assert_eq!(ids(Cuts::Never), ids(tok.cuts()));
 }
 
 #[test]
 fn cuts_are_made() {
-    let parts =
-        |text, cjk| Chunks::sized(text, Cuts::Bert { cjk }, 2).map(|c| c.unwrap()).collect::<Vec<_>>();
+    let parts = |text, cjk| {
+        Chunks::sized(text, Cuts::Bert { cjk, marks: 1 << b'!' }, 2).map(|c| c.unwrap()).collect::<Vec<_>>()
+    };
     assert_eq!(parts("abc de中文", true), [(0, "abc"), (3, " de"), (6, "中"), (9, "文")]);
     assert_eq!(parts("abc de中文", false), [(0, "abc"), (3, " de中文")]);
+    assert_eq!(parts("ab!,?!x。a", true), [(0, "ab"), (2, "!,?"), (5, "!x"), (7, "。a")]);
     assert_eq!(parts("", true), []);
 }
 
@@ -515,7 +526,7 @@ fn damaged_bytes_are_refused() {
 #[test]
 fn texts_over_a_limit_are_refused() {
     let tok = open(&bert()).unwrap();
-    let run = "a".repeat((4 << 20) + 1);
+    let run = "a".repeat((2 << 20) + 1);
     assert_eq!(
         tok.encode(&run, None, &EncodeOptions::default()).unwrap_err().kind(),
         ErrorKind::ResourceExhausted

@@ -10,7 +10,7 @@ use tokenizers::{
     DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
 };
 
-use super::chunk::{Chunks, Cuts};
+use super::chunk::{Chunks, Cuts, marks};
 use super::component::{self, Walk};
 use super::encoding::{
     Collector, Cut, EncodeOptions, Encoding, Tokens, Truncated, Truncation, longest_first,
@@ -360,7 +360,11 @@ fn build(file: json::File) -> Result<Tokenizer> {
         file.added.iter().all(|a| !a.lstrip && !a.rstrip && a.content.bytes().all(|b| b.is_ascii_graphic()));
     let word_model = built.kind != "BPE"; // each word gives a token at least, so words can be counted on
     let bert = plain && word_model && walk.bert_like && splits_at_white_space(&file.pre_tokenizer);
-    let cuts = if bert { Cuts::Bert { cjk: walk.spaces_around_cjk } } else { Cuts::Never };
+    let marks = match starts_with_bert(&file.pre_tokenizer) {
+        true => marks(file.added.iter().map(|a| a.content.as_str())),
+        false => 0,
+    };
+    let cuts = if bert { Cuts::Bert { cjk: walk.spaces_around_cjk, marks } } else { Cuts::Never };
 
     let failed =
         |e: tokenizers::Error| Error::data_loss(format!("`tokenizer.json`: {}", shorten(&e.to_string())));
@@ -415,6 +419,14 @@ fn build(file: json::File) -> Result<Tokenizer> {
         file_max_length,
         inner,
     })
+}
+
+/// Whether a (checked) pre-tokenizer first of all runs BERT's, which makes each punctuation mark a word.
+fn starts_with_bert(v: &Value) -> bool {
+    match v.get("type").and_then(Value::as_str) {
+        Some("Sequence") => v.get("pretokenizers").and_then(|l| l.get(0)).is_some_and(starts_with_bert),
+        kind => kind == Some("BertPreTokenizer"),
+    }
 }
 
 /// Whether a (checked) pre-tokenizer first of all splits at white space and drops it.
