@@ -51,7 +51,7 @@ fn bert() -> Value {
 /// A byte-level BPE file in RoBERTa's form, with one merge.
 fn bpe() -> Value {
     let mut vocab = serde_json::Map::new();
-    for t in ["<s>", "</s>", "<unk>", "<mask>", "Ġ", "a", "b", "ab", "Ġab", "Ã", "©"] {
+    for t in ["<s>", "</s>", "<unk>", "<mask>", "Ġ", "a", "b", "ab", "Ġab", "Ã", "©", "Ċ"] {
         vocab.insert(t.into(), vocab.len().into());
     }
     json!({
@@ -372,6 +372,9 @@ fn byte_level_bpe() {
     let s = Span::new;
     // Both bytes of the é stand for the whole character, and the space is trimmed.
     assert_eq!(e.offsets, [s(0, 0), s(0, 2), s(3, 5), s(6, 6), s(6, 8), s(6, 8), s(0, 0)]);
+    // Of white space only the space is trimmed, as in Hugging Face.
+    let lines = tok.encode("a\nb", None, &EncodeOptions::default()).unwrap();
+    assert_eq!(lines.offsets[1..4], [s(0, 1), s(1, 2), s(2, 3)]);
     let pair = tok.encode("a", Some("b"), &EncodeOptions::default()).unwrap();
     assert_eq!((pair.ids, pair.type_ids), (vec![0, 5, 1, 1, 6, 1], vec![0; 6]));
     assert_eq!(tok.max_type_id(), 0);

@@ -251,7 +251,7 @@ impl Tokenizer {
         for (i, (&id, &(start, end))) in e.get_ids().iter().zip(e.get_offsets()).enumerate() {
             let mut span = Span::new(at.saturating_add(start), at.saturating_add(end)).widened(text);
             if self.template.trim_offsets {
-                span = trimmed(text, span);
+                span = trimmed(text, span, e.get_tokens().get(i).map_or("", String::as_str));
             }
             emit(id, span, words.get(i).copied().flatten().unwrap_or(0));
         }
@@ -343,11 +343,17 @@ fn check_size(bytes: usize) -> Result<()> {
     Ok(())
 }
 
-/// `span` without white space at its ends; a span of white space shrinks to its end.
-fn trimmed(text: &str, span: Span) -> Span {
+/// `span` without the spaces that its token carries at either end (`Ġ` in byte-level spelling); a span of
+/// spaces shrinks to its end.
+fn trimmed(text: &str, span: Span, token: &str) -> Span {
     let Some(s) = span.of(text) else { return span };
-    let start = span.end - s.trim_start().len();
-    Span::new(start, start + s.trim().len())
+    let space = |c: &char| *c == 'Ġ' || c.is_whitespace();
+    let front = token.chars().take_while(space).count();
+    let back = token.chars().rev().take_while(space).count();
+    let white = |c: &char| c.is_whitespace();
+    let skip: usize = s.chars().take(front).take_while(white).map(char::len_utf8).sum();
+    let drop: usize = s[skip..].chars().rev().take(back).take_while(white).map(char::len_utf8).sum();
+    Span::new(span.start + skip, span.end - drop)
 }
 
 fn build(file: json::File) -> Result<Tokenizer> {
