@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# What is too long for CI. ci/full.sh ASSETS [STEP…]
+# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality latency mixed fuzz size (default: all).
+# Needs python3 with torch, transformers, onnx, onnxruntime, safetensors, tokenizers (models/README.md).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+assets=${1:?usage: ci/full.sh ASSETS [STEP...]}
+shift
+[ -d "$assets/checkpoint" ] || { echo "SKIPPED: no checkpoint at $assets"; exit 0; }
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(quality latency mixed fuzz size)
+cargo build --release --workspace
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fp32() {
+    [ -f "$work/model.onnx" ] || python3 models/everyday/export.py --checkpoint "$assets/checkpoint" \
+        --tokenizer "$assets/tokenizers/bert-base-cased/tokenizer.json" --out "$work"
+}
+for step in "${steps[@]}"; do
+    echo "=== $step"
+    case $step in
+    quality)
+        fp32
+        python3 ci/eval_heads.py --binary target/release/pocketbert --assets "$assets" --onnx "$work/model.onnx" \
+            --models int8=models/everyday.pbert
+        ;;
+    latency)
+        fp32
+        python3 - "$work" <<'P'
+import sys
+from onnxruntime.quantization import QuantType, quantize_dynamic
+quantize_dynamic(f"{sys.argv[1]}/model.onnx", f"{sys.argv[1]}/dynamic.onnx", per_channel=True, weight_type=QuantType.QInt8)
+P
+        python3 ci/bench_ort.py --binary target/release/pocketbert --model models/everyday.pbert --onnx "$work/dynamic.onnx"
+        ;;
+    mixed) cargo run --release -q -p pocketbert-tests --bin mixed -- everyday ;;
+    fuzz)
+        for target in $(cd fuzz && cargo +nightly fuzz list); do
+            (cd fuzz && cargo +nightly fuzz run "$target" -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048)
+        done
+        ;;
+    size)
+        cargo build --profile ship -p pocketbert
+        ls -l target/ship/pocketbert
+        ;;
+    *) echo "no step $step"; exit 2 ;;
+    esac
+done
