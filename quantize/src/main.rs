@@ -234,7 +234,12 @@ fn self_test(model: &Model, manifest: &Manifest, cases: &[Case]) -> Result<Vec<S
             let bits = o.data.iter().map(|x| x.to_bits()).collect();
             by_head.insert(h.name.clone(), SelfTestOutput { shape, bits });
         }
-        out.push(SelfTest { text: c.text.clone(), pair: c.pair.clone(), ids: e.ids.clone(), outputs: by_head });
+        out.push(SelfTest {
+            text: c.text.clone(),
+            pair: c.pair.clone(),
+            ids: e.ids.clone(),
+            outputs: by_head,
+        });
     }
     Ok(out)
 }

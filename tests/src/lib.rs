@@ -130,7 +130,8 @@ pub fn answer(model: &Model, t: &Text, isa: Isa) -> Result<Case> {
         .filter(|(name, _)| t.heads.contains(name))
         .map(|(name, (shape, data))| {
             let few = data.len() <= FEW;
-            let bits = if few { data.iter().map(|x| format!("{:08x}", x.to_bits())).collect() } else { vec![] };
+            let bits =
+                if few { data.iter().map(|x| format!("{:08x}", x.to_bits())).collect() } else { vec![] };
             let sha256 = (!few).then(|| {
                 let mut h = Sha256::new();
                 data.iter().for_each(|x| h.update(x.to_le_bytes()));

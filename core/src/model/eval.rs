@@ -5,6 +5,7 @@
 //! hides, where a chain of reshapes and transposes puts each element) and so need not know the many ways
 //! in which exporters spell it. Values are f64: exact for every integer that occurs in such graphs.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
@@ -13,8 +14,42 @@ use super::tensor::{DType, elements};
 
 /// Most elements whose values are tracked; larger tensors keep their shape alone.
 const MAX_DATA: usize = 1 << 20;
-/// Most elements of any tensor at a probe.
+/// Most elements of any tensor at a probe, empty dimensions counted as one.
 const MAX_ELEMENTS: usize = 1 << 31;
+/// Most tokens of a probe: what fixed axes may ask for.
+pub const MAX_TOKENS: usize = 1 << 16;
+/// Most elements that may be computed while one graph is recognised: about a minute. Graphs of the family
+/// need a thousandth of it unless their axes are fixed.
+const MAX_WORK: u64 = 1 << 32;
+/// Most elements that the values of one probe may hold together (512 MiB).
+const MAX_HELD: usize = 1 << 26;
+
+thread_local! {
+    static WORK: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Begins to count the work of one graph.
+pub fn reset_work() {
+    WORK.set(0);
+}
+
+/// Counts `n` elements; false when the graph has cost too much. What then comes out of an evaluation means
+/// nothing, so whoever asked for it looks at [`exhausted`] last.
+pub fn charge(n: usize) -> bool {
+    WORK.set(WORK.get().saturating_add(n as u64));
+    !exhausted()
+}
+
+/// Has the graph cost too much?
+pub fn exhausted() -> bool {
+    WORK.get() > MAX_WORK
+}
+
+/// `v`, unless no tensor may have its shape.
+pub(super) fn in_bounds(v: &Val) -> bool {
+    let spread = v.shape.iter().try_fold(1usize, |a, &d| a.checked_mul(d.max(1)));
+    v.shape.len() <= super::proto::MAX_RANK && spread.is_some_and(|n| n <= MAX_ELEMENTS)
+}
 
 /// What is known of a value at a probe.
 #[derive(Clone, Debug)]
@@ -151,9 +186,16 @@ pub fn probe(g: &Graph, probe: Probe) -> Probed {
         };
         vals[i.value] = Some(Val::known(vec![b, s], data, true));
     }
+    let mut held = 0usize;
     for node in &g.nodes {
         let outs = step(g, node, &vals);
-        for (o, v) in node.outputs.iter().zip(outs) {
+        for (o, mut v) in node.outputs.iter().zip(outs) {
+            if let Some(v) = &mut v {
+                held = held.saturating_add(v.data.as_ref().map_or(0, |d| d.len()));
+                if held > MAX_HELD {
+                    v.data = None;
+                }
+            }
             if let Some(o) = o {
                 vals[*o] = v;
             }
@@ -255,10 +297,7 @@ fn step(g: &Graph, node: &Node, vals: &[Option<Val>]) -> Vec<Option<Val>> {
     let mut outs = super::eval_ops::eval(g.opset, node, &ins).unwrap_or_default();
     outs.resize(node.outputs.len(), None);
     for o in outs.iter_mut() {
-        let too_big = |v: &Val| elements(&v.shape).is_none_or(|n| n > MAX_ELEMENTS);
-        if o.as_ref().is_some_and(too_big) {
-            *o = None;
-        } else if let Some(v) = o
+        if let Some(v) = o
             && v.data.as_ref().is_some_and(|d| d.len() > MAX_DATA)
         {
             v.data = None;
@@ -269,9 +308,10 @@ fn step(g: &Graph, node: &Node, vals: &[Option<Val>]) -> Vec<Option<Val>> {
 
 /// Row-major strides of `shape`.
 pub fn strides(shape: &[usize]) -> Vec<usize> {
-    let mut s = vec![1; shape.len()];
+    let mut s = vec![1usize; shape.len()];
     for i in (0..shape.len().saturating_sub(1)).rev() {
-        s[i] = s[i + 1] * shape[i + 1];
+        // Wraps only where the tensor is empty.
+        s[i] = s[i + 1].wrapping_mul(shape[i + 1]);
     }
     s
 }
@@ -279,6 +319,9 @@ pub fn strides(shape: &[usize]) -> Vec<usize> {
 /// Calls `f` with every index of `shape`, in row-major order.
 pub fn for_each_index(shape: &[usize], mut f: impl FnMut(&[usize])) {
     let n = elements(shape).unwrap_or(0);
+    if !charge(n) {
+        return;
+    }
     let mut ix = vec![0; shape.len()];
     for _ in 0..n {
         f(&ix);

@@ -1,6 +1,6 @@
 //! The operators of the probing evaluator (see [`super::eval`]).
 
-use super::eval::{Val, broadcast, for_each_index, ints_of, is_int, strides};
+use super::eval::{Val, broadcast, charge, for_each_index, in_bounds, ints_of, is_int, strides};
 use super::graph::{Attr, Node};
 use super::tensor::elements;
 
@@ -15,6 +15,18 @@ fn one(v: Val) -> Outs {
 
 /// Evaluates `node`; `None` when the operator is unknown or its inputs make no sense together.
 pub fn eval(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
+    let known = ins.iter().flatten().filter_map(|v| v.data.as_ref()).map(|d| d.len());
+    if !charge(known.sum::<usize>().saturating_add(64)) {
+        return None;
+    }
+    let mut outs = operator(opset, node, ins)?;
+    for o in &mut outs {
+        *o = o.take().filter(in_bounds);
+    }
+    Some(outs)
+}
+
+fn operator(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
     let x = |i: usize| ins.get(i).copied().flatten();
     match node.op.as_str() {
         "Constant" => constant(node),
@@ -73,8 +85,9 @@ pub fn eval(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
                 return None;
             }
             let mut it = v.shape.iter();
-            let shape =
-                (0..r).map(|d| if axes.contains(&d) { Some(1) } else { it.next().copied() }).collect::<Option<_>>()?;
+            let shape = (0..r)
+                .map(|d| if axes.contains(&d) { Some(1) } else { it.next().copied() })
+                .collect::<Option<_>>()?;
             one(Val { shape, ..v.clone() })
         }
         "Transpose" => transpose(node, x(0)?),
@@ -87,7 +100,8 @@ pub fn eval(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
         "Tile" => {
             let v = x(0)?;
             let reps = dims(x(1)?)?;
-            let shape = v.shape.iter().zip(&reps).map(|(a, b)| a.checked_mul(*b)).collect::<Option<Vec<_>>>()?;
+            let shape =
+                v.shape.iter().zip(&reps).map(|(a, b)| a.checked_mul(*b)).collect::<Option<Vec<_>>>()?;
             let inner = v.shape.clone();
             gather_indices(v, shape, |ix| Some(ix.iter().zip(&inner).map(|(i, d)| i % d.max(&1)).collect()))
         }
@@ -192,11 +206,7 @@ fn constant(node: &Node) -> Outs {
 }
 
 fn dims(v: &Val) -> Option<Vec<usize>> {
-    v.data
-        .as_ref()?
-        .iter()
-        .map(|&d| if d >= 0.0 && d < 2e9 { Some(d as usize) } else { None })
-        .collect()
+    v.data.as_ref()?.iter().map(|&d| if (0.0..2e9).contains(&d) { Some(d as usize) } else { None }).collect()
 }
 
 fn map(v: &Val, int: bool, f: impl Fn(f64) -> f64) -> Val {
@@ -441,12 +451,15 @@ fn concat(node: &Node, ins: &[Option<&Val>]) -> Outs {
         if v.shape.len() != shape.len() {
             return None;
         }
-        shape[axis] += v.shape[axis];
+        shape[axis] = shape[axis].checked_add(v.shape[axis])?;
     }
-    if vs.iter().any(|v| v.data.is_none()) {
+    if vs.iter().any(|v| v.data.is_none()) || elements(&shape)? > MAX_DATA {
         return one(Val::opaque(shape, first.int));
     }
-    let outer: usize = elements(&shape[..axis])?;
+    let outer = if elements(&shape)? == 0 { 0 } else { elements(&shape[..axis])? };
+    if !charge(outer.saturating_mul(vs.len())) {
+        return None;
+    }
     let mut out = Vec::with_capacity(elements(&shape)?);
     for o in 0..outer {
         for v in &vs {
@@ -471,12 +484,15 @@ fn split(opset: i64, node: &Node, v: &Val, sizes: Option<&Val>) -> Outs {
         Some(s) => s.iter().map(|&x| usize::try_from(x).ok()).collect::<Option<_>>()?,
         None => {
             let each = total.div_ceil(n);
-            (0..n).map(|i| each.min(total.saturating_sub(i * each))).collect()
+            (0..n).map(|i| each.min(total.saturating_sub(i.saturating_mul(each)))).collect()
         }
     };
-    let mut at = 0;
+    let mut at = 0usize;
     let mut outs = vec![];
     for s in sizes {
+        if at.checked_add(s).is_none_or(|end| end > total) || outs.len() >= n {
+            return None;
+        }
         outs.push(cut(v, axis, at, 1, s)?);
         at += s;
     }
@@ -489,7 +505,8 @@ fn cut(v: &Val, axis: usize, start: usize, step: i64, n: usize) -> Option<Val> {
     *shape.get_mut(axis)? = n;
     gather_indices(v, shape, |ix| {
         let mut ix = ix.to_vec();
-        ix[axis] = usize::try_from(start as i64 + ix[axis] as i64 * step).ok()?;
+        let at = (ix[axis] as i64).checked_mul(step)?.checked_add(i64::try_from(start).ok()?)?;
+        ix[axis] = usize::try_from(at).ok().filter(|&i| i < v.shape[axis])?;
         Some(ix)
     })?
     .into_iter()
@@ -517,7 +534,8 @@ fn slice(node: &Node, ins: &[Option<&Val>]) -> Outs {
         } else if step < 0 {
             let (a, b) = (a.clamp(-1, d - 1), b.clamp(-1, d - 1));
             let m = (a - b).max(0);
-            (a, m.div_euclid(-step) + i64::from(m.rem_euclid(-step) != 0))
+            let step = step.checked_neg()?;
+            (a, m.div_euclid(step) + i64::from(m.rem_euclid(step) != 0))
         } else {
             return None;
         };
@@ -540,7 +558,8 @@ fn gather(node: &Node, v: &Val, ix: &Val) -> Outs {
     let k = ix.shape.len();
     gather_indices(v, shape, |at| {
         let i = ix.broadcast_at(&at[axis..axis + k])?;
-        let i = usize::try_from(if i < 0.0 { i as i64 + d as i64 } else { i as i64 }).ok().filter(|&i| i < d)?;
+        let i =
+            usize::try_from(if i < 0.0 { i as i64 + d as i64 } else { i as i64 }).ok().filter(|&i| i < d)?;
         let mut src = at[..axis].to_vec();
         src.push(i);
         src.extend(&at[axis + k..]);
@@ -607,7 +626,7 @@ fn reduce(node: &Node, v: &Val, axes: Option<&Val>) -> Outs {
             shape.push(1);
         }
     }
-    let Some(data) = &v.data else { return one(Val::opaque(shape, v.int)) };
+    let Some(data) = v.data.as_ref().filter(|d| !d.is_empty()) else { return one(Val::opaque(shape, v.int)) };
     let full: Vec<usize> =
         v.shape.iter().enumerate().map(|(d, &n)| if axes.contains(&(d as i64)) { 1 } else { n }).collect();
     let st = strides(&full);

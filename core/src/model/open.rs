@@ -111,7 +111,8 @@ impl Model {
         if self.tokenizer.is_none()
             && let Some(json) = read("tokenizer.json")?
         {
-            let t = Tokenizer::from_bytes(&json).map_err(|e| e.context(folder.join("tokenizer.json").display()))?;
+            let t = Tokenizer::from_bytes(&json)
+                .map_err(|e| e.context(folder.join("tokenizer.json").display()))?;
             self.set_tokenizer(t)?;
         }
         if let Some(json) = read("config.json")?
@@ -136,8 +137,11 @@ impl Model {
 
     fn from_onnx(bytes: &[u8], external: &dyn ExternalData, options: &OpenOptions) -> Result<Model> {
         let lowered = lower_onnx(bytes, external, options.reference_semantics)?;
-        let info =
-            ModelInfo { max_length: lowered.max_length.min(1 << 20), vocab: lowered.vocab, ..ModelInfo::default() };
+        let info = ModelInfo {
+            max_length: lowered.max_length.min(1 << 20),
+            vocab: lowered.vocab,
+            ..ModelInfo::default()
+        };
         Ok(Model::new(Plan::new(lowered.graph)?, info))
     }
 
@@ -156,7 +160,10 @@ impl Model {
         let mut model = Model::new(Plan::new(graph)?, info);
         for h in &m.heads {
             let out = model.plan.outputs().iter().find(|o| o.name == h.output).ok_or_else(|| {
-                Error::data_loss(format!("head `{}` reads output `{}`, which the graph lacks", h.name, h.output))
+                Error::data_loss(format!(
+                    "head `{}` reads output `{}`, which the graph lacks",
+                    h.name, h.output
+                ))
             })?;
             if !h.labels.is_empty() && h.labels.len() != out.channels {
                 return Err(Error::data_loss(format!(
@@ -244,7 +251,10 @@ struct BundleExternal {
 impl ExternalData for BundleExternal {
     fn read(&self, location: &str, offset: usize, length: Option<usize>) -> Result<Bytes> {
         if location != self.entry {
-            return Err(Error::data_loss(format!("the graph keeps a weight in `{location}`, not in `{}`", self.entry)));
+            return Err(Error::data_loss(format!(
+                "the graph keeps a weight in `{location}`, not in `{}`",
+                self.entry
+            )));
         }
         let all = (*self.weights).as_ref().len();
         let end = length.map_or(Some(all), |l| offset.checked_add(l));
@@ -263,7 +273,10 @@ fn check_lowered(g: &Graph) -> Result<()> {
             return Err(Error::data_loss(format!("a bundle's graph has no input `{}`", g.names[i.value])));
         }
         if i.elem_type != DType::I64 as i32 || i.dims.len() != 1 {
-            return Err(Error::data_loss(format!("graph input `{}` must be a vector of i64", g.names[i.value])));
+            return Err(Error::data_loss(format!(
+                "graph input `{}` must be a vector of i64",
+                g.names[i.value]
+            )));
         }
     }
     Ok(())

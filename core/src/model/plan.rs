@@ -311,8 +311,11 @@ impl Plan {
                 };
                 let out = match ours {
                     Some(op) => {
-                        let mut run =
-                            RunContext { isa: options.isa, threads: options.threads.max(1), scratch: &mut *scratch };
+                        let mut run = RunContext {
+                            isa: options.isa,
+                            threads: options.threads.max(1),
+                            scratch: &mut *scratch,
+                        };
                         let refs: TVec<&Tensor> = inputs.iter().map(|v| &**v).collect();
                         tvec!(op.0.run(&mut run, &refs)?.into_tvalue())
                     }

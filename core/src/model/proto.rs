@@ -52,14 +52,17 @@ impl ExternalData for FolderExternal<'_> {
         let real = path.canonicalize().map_err(|e| Error::io(path.display(), &e))?;
         let root = self.0.canonicalize().map_err(|e| Error::io(self.0.display(), &e))?;
         if !real.starts_with(&root) {
-            return Err(Error::invalid(format!("external data `{location}` leads out of the model's folder")));
+            return Err(Error::invalid(format!(
+                "external data `{location}` leads out of the model's folder"
+            )));
         }
         let map = crate::bundle::source::map_file(&real)?;
         let end = match length {
             Some(l) => offset.checked_add(l),
             None => Some((*map).as_ref().len()),
         };
-        let end = end.ok_or_else(|| Error::data_loss(format!("external data `{location}`: offset overflows")))?;
+        let end =
+            end.ok_or_else(|| Error::data_loss(format!("external data `{location}`: offset overflows")))?;
         Bytes::shared(map, offset..end).map_err(|e| e.context(format!("external data `{location}`")))
     }
 }
@@ -222,9 +225,12 @@ fn tensor(t: pb::TensorProto, external: &dyn ExternalData) -> Result<Tensor> {
         .iter()
         .map(|&d| usize::try_from(d).map_err(|_| Error::data_loss(format!("dimension {d} is negative"))))
         .collect::<Result<_>>()?;
-    let bytes = elements(&shape)
+    // An empty tensor has no bytes to bound its other dimensions with, and loops run over those too.
+    let spread: Vec<usize> = shape.iter().map(|&d| d.max(1)).collect();
+    let bytes = elements(&spread)
         .and_then(|n| n.checked_mul(dtype.size()))
         .filter(|&n| n as u64 <= MAX_FILE)
+        .and_then(|_| elements(&shape)?.checked_mul(dtype.size()))
         .ok_or_else(|| Error::exhausted(format!("shape {shape:?} is too large")))?;
     if t.data_location == Some(1) {
         let get = |k: &str| t.external_data.iter().find(|e| e.key == k).map(|e| e.value.as_str());
@@ -234,7 +240,11 @@ fn tensor(t: pb::TensorProto, external: &dyn ExternalData) -> Result<Tensor> {
                 .transpose()
         };
         let location = get("location").ok_or_else(|| Error::data_loss("external data has no location"))?;
-        let data = external.read(location, number("offset")?.unwrap_or(0), Some(number("length")?.unwrap_or(bytes)))?;
+        let data = external.read(
+            location,
+            number("offset")?.unwrap_or(0),
+            Some(number("length")?.unwrap_or(bytes)),
+        )?;
         return Tensor::new(dtype, shape, data);
     }
     let data = if !t.raw_data.is_empty() || bytes == 0 {

@@ -174,6 +174,11 @@ impl Tensor {
         self.bytes.range.len() / self.dtype.size()
     }
 
+    /// True without elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The raw little-endian bytes.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_slice()

@@ -46,7 +46,9 @@ impl Operator for Attention {
         let [q0, k0, v0] = self.columns;
         ensure!(k.len() / kc == n && v.len() / vc == n, "queries, keys and values differ in rows");
         ensure!(
-            q0 + s.heads * s.head_size <= qc && k0 + s.heads * s.head_size <= kc && v0 + s.heads * s.value_size <= vc,
+            q0 + s.heads * s.head_size <= qc
+                && k0 + s.heads * s.head_size <= kc
+                && v0 + s.heads * s.value_size <= vc,
             "attention reads past the end of its rows"
         );
         let offsets = boundaries(inputs[3], n)?;
@@ -88,7 +90,16 @@ impl Operator for Attention {
                     let queries = Rows { data: &q[(a + first) * qc..(a + first + rows) * qc], ..queries };
                     // A thread's own scratch: the keys are packed once per thread.
                     let mut scratch = kernels::AttentionScratch::new();
-                    kernels::attention_f32(isa, queries, keys, values, &shape(rows), &mut scratch, part, width)
+                    kernels::attention_f32(
+                        isa,
+                        queries,
+                        keys,
+                        values,
+                        &shape(rows),
+                        &mut scratch,
+                        part,
+                        width,
+                    )
                 })?;
             }
             Ok(())

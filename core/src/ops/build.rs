@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
+use super::Operator;
 use super::attention::Attention;
 use super::linear::{Int8, Linear, Weights};
 use super::lookup::{By, Lookup};
 use super::map::{FakeQuant, Map, Unary};
 use super::norm::LayerNorm;
 use super::rows::{Add, Channels, Columns, Flatten, Identity, L2Normalize, MeanPool, SelectFirst};
-use super::Operator;
 use crate::error::{Error, Result};
 use crate::kernels::{self, ActQuant, Activation};
 use crate::model::graph::{Attr, Graph, Node};

@@ -69,7 +69,9 @@ impl Operator for Lookup {
                         let row = kernels::pack::as_i8(&bytes[row * c..(row + 1) * c]);
                         kernels::dequantize_embedding(ctx.isa, row, scale, zero, out);
                     } else {
-                        for (o, b) in out.iter_mut().zip(bytes[row * c * 4..(row + 1) * c * 4].chunks_exact(4)) {
+                        for (o, b) in
+                            out.iter_mut().zip(bytes[row * c * 4..(row + 1) * c * 4].chunks_exact(4))
+                        {
                             *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
                         }
                     }

@@ -103,7 +103,10 @@ pub struct Map {
 impl Map {
     /// Checks and decodes `[opcode, a, b]` triples; a negative operand `-i` is constant `i - 1`.
     pub fn new(code: &[i64], constants: &[f32]) -> TractResult<Map> {
-        ensure!(code.len().is_multiple_of(3) && !code.is_empty() && code.len() <= 3 * 256, "a malformed program");
+        ensure!(
+            code.len().is_multiple_of(3) && !code.is_empty() && code.len() <= 3 * 256,
+            "a malformed program"
+        );
         let mut out = vec![];
         for (i, c) in code.chunks_exact(3).enumerate() {
             let op = Opcode::ALL.get(usize::try_from(c[0])?).copied().context("an unknown instruction")?;
@@ -121,7 +124,10 @@ impl Map {
             let (a, b) = (operand(c[1])?, operand(c[2])?);
             if op == Opcode::FakeQuant {
                 let Operand::Constant(k) = b else { bail!("fake quantization without constants") };
-                ensure!(k + 4 <= constants.len() && constants[k] > 0.0, "fake quantization without constants");
+                ensure!(
+                    k + 4 <= constants.len() && constants[k] > 0.0,
+                    "fake quantization without constants"
+                );
             }
             out.push((op, a, b));
         }
@@ -204,7 +210,9 @@ impl Operator for Map {
                             None
                         }
                         Opcode::FakeQuant => {
-                            let Operand::Constant(k) = b else { bail!("fake quantization without constants") };
+                            let Operand::Constant(k) = b else {
+                                bail!("fake quantization without constants")
+                            };
                             let c = &self.constants[k..k + 4];
                             two(y, |a, _| a);
                             let quant = kernels::FakeQuant {

@@ -144,15 +144,18 @@ pub(crate) fn new_f32(shape: &[usize], f: impl FnOnce(&mut [f32]) -> TractResult
 
 /// The first input's shape with `channels` as its last dimension.
 pub(crate) fn with_channels(inputs: &[&[TDim]], channels: usize) -> TractResult<TVec<TDim>> {
-    let mut shape: TVec<TDim> = inputs.first().context("an operator without inputs")?.iter().cloned().collect();
+    let mut shape: TVec<TDim> =
+        inputs.first().context("an operator without inputs")?.iter().cloned().collect();
     *shape.last_mut().context("a scalar where rows are expected")? = channels.to_dim();
     Ok(shape)
 }
 
 /// Sequence boundaries as sizes, checked: they start at 0, do not decrease and end at `rows`.
 pub(crate) fn boundaries(offsets: &Tensor, rows: usize) -> TractResult<Vec<usize>> {
-    let o: Vec<usize> =
-        i64s(offsets)?.iter().map(|&x| usize::try_from(x).context("a negative offset")).collect::<TractResult<_>>()?;
+    let o: Vec<usize> = i64s(offsets)?
+        .iter()
+        .map(|&x| usize::try_from(x).context("a negative offset"))
+        .collect::<TractResult<_>>()?;
     ensure!(
         o.first() == Some(&0) && o.last() == Some(&rows) && o.is_sorted(),
         "sequence offsets must rise from 0 to the number of rows"

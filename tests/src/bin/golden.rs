@@ -29,7 +29,8 @@ fn write(name: &str) -> Result<()> {
     for t in texts()? {
         let case = answer(&m, &t, isa)?;
         if !case.outputs.is_empty() {
-            let line = serde_json::to_string(&case).map_err(|e| pocketbert::Error::internal(e.to_string()))?;
+            let line =
+                serde_json::to_string(&case).map_err(|e| pocketbert::Error::internal(e.to_string()))?;
             let _ = writeln!(out, "{line}");
             n += 1;
         }

@@ -206,7 +206,8 @@ impl Lowering<'_> {
                 }
                 // Where(IsNaN(p), 0, p): what exporters add for fully masked rows, which cannot occur here.
                 "Where" => {
-                    let guard = n.input(0).and_then(|c| self.g.producer_node(c)).is_some_and(|c| c.op == "IsNaN");
+                    let guard =
+                        n.input(0).and_then(|c| self.g.producer_node(c)).is_some_and(|c| c.op == "IsNaN");
                     match n.input(2) {
                         Some(p) if guard => v = p,
                         _ => return Ok(None),
@@ -234,7 +235,9 @@ impl Lowering<'_> {
                         match quant {
                             None => quant = Some(q),
                             Some(old) if old.same_grid(q) => {}
-                            Some(_) => return self.fail(v, "scores are quantized to several different grids"),
+                            Some(_) => {
+                                return self.fail(v, "scores are quantized to several different grids");
+                            }
                         }
                     }
                     Step::Layout(..) => {}
@@ -345,7 +348,13 @@ impl Lowering<'_> {
 
     /// Rows and first column of a projection that is read as `[batch, head, token, size]`, or with
     /// `transposed` as `[batch, head, size, token]`.
-    fn projected(&mut self, v: ValueId, heads: usize, d: usize, transposed: bool) -> Result<Option<Projected>> {
+    fn projected(
+        &mut self,
+        v: ValueId,
+        heads: usize,
+        d: usize,
+        transposed: bool,
+    ) -> Result<Option<Projected>> {
         let chain = self.walk_up(v, true);
         let Some(Kind::Rows(c)) = self.kind_of(chain.root) else { return Ok(None) };
         let mut column = None;
@@ -356,7 +365,8 @@ impl Lowering<'_> {
             if data.len() != b * heads * s * d {
                 return Ok(None);
             }
-            let first = data[0] as usize;
+            let Some(&first) = data.first() else { return Ok(None) };
+            let first = first as usize;
             if column.is_some_and(|c| c != first) || first + heads * d > c {
                 return Ok(None);
             }

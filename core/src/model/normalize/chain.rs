@@ -72,8 +72,7 @@ impl Lowering<'_> {
         let mut steps = vec![];
         let mut at = v;
         let mut dequant: Option<Quant> = None;
-        loop {
-            let Some(id) = self.g.producer(at) else { break };
+        while let Some(id) = self.g.producer(at) {
             let n = &self.g.nodes[id];
             let Some(x) = n.input(0) else { break };
             let slot = n.outputs.iter().position(|o| *o == Some(at)).unwrap_or(0);
@@ -87,10 +86,9 @@ impl Lowering<'_> {
                     steps.push(Step::Layout(id, slot));
                 }
                 "Gather" => {
-                    let indices_known =
-                        n.input(1).is_some_and(|i| self.probes.iter().all(|p| {
-                            p.vals[i].as_ref().is_some_and(|v| v.data.is_some())
-                        }));
+                    let indices_known = n.input(1).is_some_and(|i| {
+                        self.probes.iter().all(|p| p.vals[i].as_ref().is_some_and(|v| v.data.is_some()))
+                    });
                     if !self.dynamic(x) || !indices_known {
                         break;
                     }
@@ -120,9 +118,7 @@ impl Lowering<'_> {
                         },
                         // A scale computed from shapes, like 1 / sqrt(head size).
                         (None, None) => {
-                            let known = |v: ValueId| {
-                                self.probes[0].vals[v].as_ref().and_then(|v| v.scalar())
-                            };
+                            let known = |v: ValueId| self.probes[0].vals[v].as_ref().and_then(|v| v.scalar());
                             match (known(x), other.and_then(known)) {
                                 (None, Some(c)) => (x, c),
                                 (Some(c), None) if n.op == "Mul" => match other {
@@ -152,7 +148,9 @@ impl Lowering<'_> {
             let Some(id) = self.g.producer(v) else { return false };
             let n = &self.g.nodes[id];
             match n.op.as_str() {
-                "QuantizeLinear" => return self.quant_params(id) == Some(q) && n.input(0).is_some_and(|x| self.dynamic(x)),
+                "QuantizeLinear" => {
+                    return self.quant_params(id) == Some(q) && n.input(0).is_some_and(|x| self.dynamic(x));
+                }
                 "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Flatten" | "Slice" | "Split"
                 | "Identity" | "Gather" => match n.input(0) {
                     Some(x) => v = x,

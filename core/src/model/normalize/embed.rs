@@ -24,7 +24,8 @@ impl Lowering<'_> {
         let (gather, dequant) = match node.op.as_str() {
             "Gather" => (node, None),
             "DequantizeLinear" => {
-                let Some(n) = node.input(0).and_then(|x| self.g.producer_node(x)).filter(|n| n.op == "Gather")
+                let Some(n) =
+                    node.input(0).and_then(|x| self.g.producer_node(x)).filter(|n| n.op == "Gather")
                 else {
                     return Ok(None);
                 };
@@ -83,9 +84,13 @@ impl Lowering<'_> {
             None => {
                 let f = table.to_f32();
                 if f.iter().any(|x| !x.is_finite()) {
-                    return Err(Error::data_loss(format!("table of `{name}` holds values that are not finite")));
+                    return Err(Error::data_loss(format!(
+                        "table of `{name}` holds values that are not finite"
+                    )));
                 }
-                inputs.push(Some(self.out.add_const(format!("{name}/table"), Tensor::from_f32(vec![rows, hidden], &f)?)));
+                inputs.push(Some(
+                    self.out.add_const(format!("{name}/table"), Tensor::from_f32(vec![rows, hidden], &f)?),
+                ));
             }
             Some(d) => {
                 let scale = d.input(1).and_then(|s| self.g.constant(s)).map(|s| s.to_f32());
@@ -98,13 +103,18 @@ impl Lowering<'_> {
                     DType::U8 => 128,
                     _ => return self.fail(v, "a quantized table is not 8-bit"),
                 };
-                let q: Vec<i8> =
-                    table.bytes().iter().map(|&x| if offset == 0 { x as i8 } else { (x ^ 0x80) as i8 }).collect();
+                let q: Vec<i8> = table
+                    .bytes()
+                    .iter()
+                    .map(|&x| if offset == 0 { x as i8 } else { (x ^ 0x80) as i8 })
+                    .collect();
                 let zero: Vec<i32> = match zero {
                     Some(z) => z.iter().map(|&z| z as i32 - offset).collect(),
                     None => vec![-offset],
                 };
-                inputs.push(Some(self.out.add_const(format!("{name}/table"), Tensor::from_i8(vec![rows, hidden], &q)?)));
+                inputs.push(Some(
+                    self.out.add_const(format!("{name}/table"), Tensor::from_i8(vec![rows, hidden], &q)?),
+                ));
                 inputs.push(Some(
                     self.out.add_const(format!("{name}/scale"), Tensor::from_f32(vec![scale.len()], &scale)?),
                 ));
@@ -134,7 +144,7 @@ impl Lowering<'_> {
                 (0..b).all(|bi| (0..s).all(|si| full(bi, si).is_some() && full(bi, si) == f(bi, si)))
             };
             let input = |r: Role| self.input_data(p, r);
-            let first = full(0, 0)?;
+            let first = full(0, 0).filter(|&f| f >= 0.0)?;
             let same = |r: Role| input(r).is_some_and(|i| all(&|bi, si| i.broadcast_at(&[bi, si])));
             let this = if same(Role::Ids) {
                 Index::Ids

@@ -128,9 +128,7 @@ impl Expander<'_> {
     }
 
     fn need(&self, i: usize) -> Result<ValueId> {
-        self.n
-            .input(i)
-            .ok_or_else(|| Error::data_loss(format!("{} lacks its input {i}", self.n.label())))
+        self.n.input(i).ok_or_else(|| Error::data_loss(format!("{} lacks its input {i}", self.n.label())))
     }
 
     fn add(&mut self, op: &str, part: &str, inputs: Vec<ValueId>, attrs: Vec<(&str, Attr)>) -> ValueId {
@@ -171,7 +169,11 @@ impl Expander<'_> {
         let gamma = gamma.ok_or_else(|| Error::data_loss(format!("{} has no scale", self.n.label())))?;
         let eps = self.n.float("epsilon").unwrap_or(1e-12);
         let inputs = [x, gamma].into_iter().chain(beta).collect();
-        self.finish("LayerNormalization", inputs, vec![("epsilon", Attr::Float(eps)), ("axis", Attr::Int(-1))])
+        self.finish(
+            "LayerNormalization",
+            inputs,
+            vec![("epsilon", Attr::Float(eps)), ("axis", Attr::Int(-1))],
+        )
     }
 
     /// The sum of lookups; a table without indices is read by position.
@@ -182,10 +184,17 @@ impl Expander<'_> {
             let ix = match ix {
                 Some(ix) => ix,
                 None => {
-                    let len = self.add("Shape", "length", vec![ids], vec![("start", Attr::Int(1)), ("end", Attr::Int(2))]);
+                    let len = self.add(
+                        "Shape",
+                        "length",
+                        vec![ids],
+                        vec![("start", Attr::Int(1)), ("end", Attr::Int(2))],
+                    );
                     let scalar = self.add("Squeeze", "scalar", vec![len], vec![]);
-                    let zero = self.g.add_const(format!("{}/zero", self.n.name), Tensor::from_i64(vec![], &[0])?);
-                    let one = self.g.add_const(format!("{}/one", self.n.name), Tensor::from_i64(vec![], &[1])?);
+                    let zero =
+                        self.g.add_const(format!("{}/zero", self.n.name), Tensor::from_i64(vec![], &[0])?);
+                    let one =
+                        self.g.add_const(format!("{}/one", self.n.name), Tensor::from_i64(vec![], &[1])?);
                     self.add("Range", "positions", vec![zero, scalar, one], vec![])
                 }
             };
@@ -206,7 +215,8 @@ impl Expander<'_> {
                 name: format!("{}/lengths", self.n.name),
                 inputs: vec![Some(m)],
                 outputs: vec![Some(*o)],
-                attrs: [("axes".to_string(), Attr::Ints(vec![1])), ("keepdims".to_string(), Attr::Int(0))].into(),
+                attrs: [("axes".to_string(), Attr::Ints(vec![1])), ("keepdims".to_string(), Attr::Int(0))]
+                    .into(),
                 ..Node::default()
             });
         }
@@ -224,7 +234,10 @@ impl Expander<'_> {
             let (sa, sb) = (self.need(1)?, self.need(4)?);
             let get = |v: ValueId| self.g.constant(v).map(|t| t.to_f32());
             let (Some(sa), Some(sb), Some(c)) = (get(sa), get(sb), self.g.constant(c).cloned()) else {
-                return Err(Error::unimplemented(format!("{}: scales and bias must be constants", n.label())));
+                return Err(Error::unimplemented(format!(
+                    "{}: scales and bias must be constants",
+                    n.label()
+                )));
             };
             if c.dtype != DType::I32 || sa.len() != 1 || sb.is_empty() {
                 return Err(Error::unimplemented(format!("{}: its bias is not int32", n.label())));
@@ -235,7 +248,9 @@ impl Expander<'_> {
                 .enumerate()
                 .map(|(i, &x)| (x * f64::from(sa[0]) * f64::from(sb[i % sb.len()])) as f32)
                 .collect();
-            inputs.push(self.g.add_const(format!("{}/bias", n.name), Tensor::from_f32(vec![bias.len()], &bias)?));
+            inputs.push(
+                self.g.add_const(format!("{}/bias", n.name), Tensor::from_f32(vec![bias.len()], &bias)?),
+            );
         }
         let attrs = vec![("transB", Attr::Int(n.int("transB").unwrap_or(0)))];
         if n.input(7).is_none() {

@@ -17,7 +17,11 @@ pub(super) struct Weight {
 pub(super) enum WeightData {
     Float(Vec<f32>),
     /// `(q - zero[n]) * scale[n]`; `scale` and `zero` have one entry or `n`.
-    Int8 { q: Vec<i8>, scale: Vec<f32>, zero: Vec<i32> },
+    Int8 {
+        q: Vec<i8>,
+        scale: Vec<f32>,
+        zero: Vec<i32>,
+    },
 }
 
 /// How a linear layer's input is quantized.
@@ -111,7 +115,8 @@ impl Lowering<'_> {
             DType::U8 => 128,
             _ => return Ok(None),
         };
-        let data: Vec<i8> = t.bytes().iter().map(|&x| if offset == 0 { x as i8 } else { (x ^ 0x80) as i8 }).collect();
+        let data: Vec<i8> =
+            t.bytes().iter().map(|&x| if offset == 0 { x as i8 } else { (x ^ 0x80) as i8 }).collect();
         let (k, n) = if transposed { (b, a) } else { (a, b) };
         let data = reorder(data, a, b, transposed);
         let scale = s.to_f32();
@@ -166,8 +171,10 @@ impl Lowering<'_> {
                 for (a, b) in [(0, 1), (1, 0)] {
                     let (Some(acc), Some(scale)) = (opt(a), opt(b)) else { return Ok(None) };
                     let Some(cast) = self.g.producer_node(acc).filter(|n| n.op == "Cast") else { continue };
-                    let Some(mm) =
-                        cast.input(0).and_then(|v| self.g.producer_node(v)).filter(|n| n.op == "MatMulInteger")
+                    let Some(mm) = cast
+                        .input(0)
+                        .and_then(|v| self.g.producer_node(v))
+                        .filter(|n| n.op == "MatMulInteger")
                     else {
                         continue;
                     };
@@ -207,10 +214,15 @@ impl Lowering<'_> {
         // The scale is x's scale times the weight's, which is the constant factor.
         let node = self.g.producer_node(scale).filter(|n| n.op == "Mul");
         let ws = node.and_then(|n| {
-            n.inputs.iter().flatten().copied().find(|&i| self.g.constant(i).is_some_and(|t| t.dtype.is_float()))
+            n.inputs
+                .iter()
+                .flatten()
+                .copied()
+                .find(|&i| self.g.constant(i).is_some_and(|t| t.dtype.is_float()))
         });
         let Some(ws) = ws else {
-            return self.fail(v, "the scale of this integer product is not the activation's times a constant");
+            return self
+                .fail(v, "the scale of this integer product is not the activation's times a constant");
         };
         match self.int8_weight(wq, ws, mm.input(3), false)? {
             Some(w) => self.emit_linear(v, x, w, Act::Dynamic, None),

@@ -1,6 +1,6 @@
 //! Any encoder of the BERT family, however exported or quantized, to one small dialect.
 //!
-//! Starting at the outputs, [`Lowering::lower`] asks of each value what computes it and emits operators
+//! Starting at the outputs, the lowering asks of each value what computes it and emits operators
 //! of the domain `ai.pocketbert` over *packed rows*: the tokens of all sequences one after another,
 //! `[tokens, channels]`, with the sequences' offsets beside them, so that a batch of mixed lengths has no
 //! padding. Where exporters differ in spelling (masks, GELU, layer norm, reshapes) the graph is not
@@ -18,7 +18,7 @@ mod numeric;
 use std::collections::HashMap;
 
 use super::DOMAIN;
-use super::eval::{Probe, Probed, Role, Val, probe, probe_sizes, role};
+use super::eval::{MAX_TOKENS, Probe, Probed, Role, Val, exhausted, probe, probe_sizes, reset_work, role};
 use super::graph::{Attr, Dim, Graph, Input, Node, ValueId};
 use super::tensor::{DType, Tensor};
 use crate::error::{Error, Result};
@@ -109,6 +109,12 @@ pub fn lower(g: &Graph, semantics: Semantics) -> Result<Lowered> {
         }
     }
     let sizes = [probe_sizes(g, (2, 5)), probe_sizes(g, (3, 7))];
+    if sizes.iter().any(|&(b, s)| b.checked_mul(s).is_none_or(|n| n > MAX_TOKENS)) {
+        return Err(Error::exhausted(format!(
+            "the graph's fixed axes are larger than {MAX_TOKENS} tokens: export it with dynamic axes"
+        )));
+    }
+    reset_work();
     let mut out = Graph::default();
     out.opset = g.opset.max(17);
     let mut input = |name: &str, elem: DType, dim: &str| {
@@ -142,19 +148,30 @@ pub fn lower(g: &Graph, semantics: Semantics) -> Result<Lowered> {
         vocab: 0,
     };
     for &o in &g.outputs {
-        let low = l.output(o)?;
+        let low = l.output(o).map_err(|e| if exhausted() { too_much_work() } else { e })?;
         // An output keeps its own name, also where two outputs are the same value.
         let name = g.names[o].clone();
         let v = l.emit("Identity", &name, vec![low.v], vec![]);
         l.out.outputs.push(v);
     }
     let (max_length, vocab) = (l.max_length, l.vocab);
+    if exhausted() {
+        return Err(too_much_work());
+    }
     if vocab == 0 {
-        return Err(Error::unimplemented("no word embedding was found: is this an encoder of the BERT family?"));
+        return Err(Error::unimplemented(
+            "no word embedding was found: is this an encoder of the BERT family?",
+        ));
     }
     let mut graph = l.out;
     fuse::fuse(&mut graph)?;
     Ok(Lowered { graph, max_length, vocab })
+}
+
+fn too_much_work() -> Error {
+    Error::exhausted(
+        "the graph takes too much work to recognise: export it with dynamic axes, or with shorter fixed ones",
+    )
 }
 
 /// For each value: does it depend on any input?
@@ -324,8 +341,7 @@ impl<'g> Lowering<'g> {
     }
 
     fn need(&self, node: &Node, i: usize) -> Result<ValueId> {
-        node.input(i)
-            .ok_or_else(|| Error::data_loss(format!("{} lacks its input {i}", node.label())))
+        node.input(i).ok_or_else(|| Error::data_loss(format!("{} lacks its input {i}", node.label())))
     }
 
     /// `c` as one constant per channel of `x` (or a scalar repeated), if it is that.
@@ -352,7 +368,10 @@ impl<'g> Lowering<'g> {
                 let q = self.g.constant(n.input(0)?)?;
                 let s = self.g.constant(n.input(1)?)?.to_f32();
                 let z = n.input(2).and_then(|z| self.g.constant(z)).map(|z| z.to_f32());
-                if s.len() != 1 && q.shape.len() != 1 {
+                if s.len() != 1 && q.shape.len() != 1
+                    || s.is_empty()
+                    || z.as_ref().is_some_and(|z| z.is_empty())
+                {
                     return None;
                 }
                 let data = q
