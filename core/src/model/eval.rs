@@ -206,7 +206,7 @@ pub fn probe(g: &Graph, probe: Probe) -> Probed {
 
 /// Embedding tables: matrices that a Gather reads, perhaps dequantized first. What is looked up in them is
 /// an activation, however small the table.
-fn tables(g: &Graph) -> HashSet<ValueId> {
+pub fn tables(g: &Graph) -> HashSet<ValueId> {
     let mut found = HashSet::new();
     for n in g.nodes.iter().filter(|n| n.op == "Gather" && n.int("axis").unwrap_or(0) == 0) {
         let mut at = n.input(0);

@@ -126,7 +126,7 @@ fn operator(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
         "Split" => split(opset, node, x(0)?, x(1)),
         "Slice" => slice(node, ins),
         "Gather" => gather(node, x(0)?, x(1)?),
-        "GatherElements" => one(Val::opaque(x(1)?.shape.clone(), x(0)?.int)),
+        "GatherElements" => gather_elements(node, x(0)?, x(1)?),
         "GatherND" => gather_nd(node, x(0)?, x(1)?),
         "CumSum" => cumsum(node, x(0)?, x(1)?),
         "Trilu" => one(Val::opaque(x(0)?.shape.clone(), x(0)?.int)),
@@ -564,6 +564,26 @@ fn gather(node: &Node, v: &Val, ix: &Val) -> Outs {
         src.push(i);
         src.extend(&at[axis + k..]);
         Some(src)
+    })
+}
+
+fn gather_elements(node: &Node, v: &Val, ix: &Val) -> Outs {
+    let r = v.shape.len() as i64;
+    let axis = node.int("axis").unwrap_or(0);
+    let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
+    let d = *v.shape.get(axis)?;
+    if ix.shape.len() != v.shape.len() {
+        return None;
+    }
+    if v.data.is_none() || ix.data.is_none() {
+        return one(Val::opaque(ix.shape.clone(), v.int));
+    }
+    gather_indices(v, ix.shape.clone(), |at| {
+        let i = ix.broadcast_at(at)? as i64;
+        let i = usize::try_from(if i < 0 { i + d as i64 } else { i }).ok().filter(|&i| i < d)?;
+        let mut src = at.to_vec();
+        src[axis] = i;
+        src.iter().zip(&v.shape).all(|(i, d)| i < d).then_some(src)
     })
 }
 

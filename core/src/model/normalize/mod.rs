@@ -18,7 +18,9 @@ mod numeric;
 use std::collections::HashMap;
 
 use super::DOMAIN;
-use super::eval::{MAX_TOKENS, Probe, Probed, Role, Val, exhausted, probe, probe_sizes, reset_work, role};
+use super::eval::{
+    MAX_TOKENS, Probe, Probed, Role, Val, exhausted, probe, probe_sizes, reset_work, role, tables,
+};
 use super::graph::{Attr, Dim, Graph, Input, Node, ValueId};
 use super::tensor::{DType, Tensor};
 use crate::error::{Error, Result};
@@ -180,8 +182,16 @@ fn depends_on_inputs(g: &Graph) -> Vec<bool> {
     for i in &g.inputs {
         depends[i.value] = true;
     }
+    // What is looked up in a table is an activation, also where the positions are constants (fixed axes).
+    let tables = tables(g);
     for n in &g.nodes {
-        if n.inputs.iter().flatten().any(|&i| depends[i]) {
+        let lookup = n.op == "Gather"
+            && n.input(0).is_some_and(|t| {
+                let dequantized = g.producer_node(t).filter(|d| d.op == "DequantizeLinear");
+                tables.contains(&t)
+                    || dequantized.and_then(|d| d.input(0)).is_some_and(|t| tables.contains(&t))
+            });
+        if lookup || n.inputs.iter().flatten().any(|&i| depends[i]) {
             for o in n.outputs.iter().flatten() {
                 depends[*o] = true;
             }
