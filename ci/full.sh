@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is too long for CI. ci/full.sh ASSETS [STEP…]
-# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality latency mixed fuzz size (default: all).
+# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality latency mixed published fuzz size (default: all).
 # Needs python3 with torch, transformers, onnx, onnxruntime, safetensors, tokenizers (models/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ assets=${1:?usage: ci/full.sh ASSETS [STEP...]}
 shift
 [ -d "$assets/checkpoint" ] || { echo "SKIPPED: no checkpoint at $assets"; exit 0; }
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(quality latency mixed fuzz size)
+[ ${#steps[@]} -gt 0 ] || steps=(quality latency mixed published fuzz size)
 cargo build --release --workspace
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -34,8 +34,12 @@ P
         python3 ci/bench_ort.py --binary target/release/pocketbert --model models/everyday.pbert --onnx "$work/dynamic.onnx"
         ;;
     mixed) cargo run --release -q -p pocketbert-tests --bin mixed -- everyday ;;
+    published) # downloads them; the forms made from the checkpoint are part of .ci/run
+        python3 ci/forms/published.py --binary target/release/pocketbert --assets "$assets" --cache target/published
+        ;;
     fuzz)
-        for target in $(cd fuzz && cargo +nightly fuzz list); do
+        targets=$(cd fuzz && cargo +nightly fuzz list) # on its own line: without cargo-fuzz this fails
+        for target in $targets; do
             (cd fuzz && cargo +nightly fuzz run "$target" -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048)
         done
         ;;
