@@ -147,10 +147,14 @@ fn operator(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
             let quantize = node.op == "QuantizeLinear";
             let v = x(0)?;
             let zero = match x(2) {
-                Some(z) => z.scalar().zip(z.range),
-                None => Some((0.0, (0, 255))),
+                Some(z) => z.scalar().map(|zero| (zero, z.range)),
+                None => Some((0.0, Some((0, 255)))),
             };
-            let (Some(s), Some((z, (low, high)))) = (x(1)?.scalar(), zero) else {
+            let (Some(s), Some((z, range))) = (x(1)?.scalar(), zero) else {
+                return one(Val::opaque(v.shape.clone(), quantize));
+            };
+            // Only quantizing needs to know the type's range.
+            let Some((low, high)) = range.or(if quantize { None } else { Some((0, 0)) }) else {
                 return one(Val::opaque(v.shape.clone(), quantize));
             };
             one(map(v, quantize, |x| {

@@ -181,6 +181,9 @@ impl Plan {
                 )));
             }
         }
+        if let Some(v) = graph.outputs.iter().find(|v| graph.consts.contains_key(v)) {
+            return Err(Error::data_loss(format!("output `{}` is a constant", graph.names[*v])));
+        }
         let proto = to_model(&graph, |_, _| Stored::Omit);
         drop(graph);
         let typed = guard("tract could not build the graph", || {
@@ -211,7 +214,7 @@ impl Plan {
                     Error::data_loss(format!("output `{name}` has no fixed number of channels"))
                 })?,
             };
-            if dims.is_empty() || dims.len() > 2 {
+            if dims.is_empty() || dims.len() > 2 || dims[0] == "offsets" {
                 return Err(Error::data_loss(format!("output `{name}` is not rows of channels")));
             }
             infos.push(OutputInfo { name, per_token, channels, flat: dims.len() == 1 });

@@ -366,14 +366,22 @@ impl<'g> Lowering<'g> {
         }
     }
 
-    /// The values of a float constant, looking through DequantizeLinear, Cast and Identity.
+    /// The values of a float constant, looking through DequantizeLinear, Cast and Identity, or else what the
+    /// evaluator makes of constants alone (a constant that is quantized and dequantized in the graph).
     fn float_const(&self, v: ValueId) -> Option<(Vec<f32>, Vec<usize>)> {
+        self.stored_const(v).or_else(|| {
+            let val = self.probes[0].vals[v].as_ref().filter(|val| !self.depends[v] && !val.int)?;
+            Some((val.data.as_ref()?.iter().map(|&x| x as f32).collect(), val.shape.clone()))
+        })
+    }
+
+    fn stored_const(&self, v: ValueId) -> Option<(Vec<f32>, Vec<usize>)> {
         if let Some(t) = self.g.constant(v) {
             return t.dtype.is_float().then(|| (t.to_f32(), t.shape.clone()));
         }
         let n = self.g.producer_node(v)?;
         match n.op.as_str() {
-            "Identity" | "Cast" => self.float_const(n.input(0)?),
+            "Identity" | "Cast" => self.stored_const(n.input(0)?),
             "DequantizeLinear" => {
                 let q = self.g.constant(n.input(0)?)?;
                 let s = self.g.constant(n.input(1)?)?.to_f32();
