@@ -62,4 +62,7 @@ pub use isa::Isa;
 pub use linear::{LinearI8, linear_i8, linear_i8_rows};
 pub use math::Activation;
 pub use pack::{PackedF32, PackedI8, column_sums, pack_f32, pack_i8, packed_len, packed_len_f32, unpack_i8};
-pub use quant::{ActQuant, FakeQuant, QuantRows, RowQuant, dequantize_embedding, fake_quant, quantize_rows};
+pub use quant::{
+    ActQuant, FakeQuant, QuantRows, RowQuant, dequantize_embedding, fake_quant, fake_quant_ties,
+    quantize_rows,
+};

@@ -372,6 +372,32 @@ pub fn fake_quant(isa: Isa, x: &mut [f32], quant: FakeQuant) {
     count(Kernel::Elementwise, isa);
 }
 
+/// [`fake_quant`] that takes what is within 1/8192 of a step of a tie for a tie, and so rounds it to even.
+///
+/// An integer operator that adds a constant, like ONNX Runtime's `QLinearAdd`, lands on ties exactly where
+/// the same sum in floats misses them by a rounding error; this gives its answer. For types of 8 bits.
+pub fn fake_quant_ties(isa: Isa, x: &mut [f32], quant: FakeQuant) {
+    fake_quant_ties_all(isa, x, quant);
+    count(Kernel::Elementwise, isa);
+}
+
+multiversion! {
+    fn fake_quant_ties_all(x: &mut [f32], quant: FakeQuant) = fake_quant_ties_body
+}
+
+#[inline(always)]
+fn fake_quant_ties_body(x: &mut [f32], quant: FakeQuant) {
+    let (lowest, highest) =
+        (quant.lowest.wrapping_sub(quant.zero) as f32, quant.highest.wrapping_sub(quant.zero) as f32);
+    for v in x {
+        let t = *v / quant.scale;
+        let t = if t > lowest { t } else { lowest };
+        let t = if t < highest { t } else { highest };
+        // At most 255 * 4096 < 2^22: exact.
+        *v = round(round(t * 4096.0) / 4096.0) * quant.scale;
+    }
+}
+
 multiversion! {
     fn fake_quant_all(x: &mut [f32], quant: FakeQuant) = fake_quant_body
 }

@@ -42,7 +42,11 @@ pub fn build(g: &Graph, n: &Node) -> Result<(Arc<dyn Operator>, Vec<usize>)> {
         "Unary" => unary(Arc::new(Unary { function: b.function("function")? })),
         "FakeQuant" => {
             let (scale, zero, lowest, highest) = b.quant()?;
-            unary(Arc::new(FakeQuant(kernels::FakeQuant { scale, zero, lowest, highest })))
+            let ties = n.int("ties") == Some(1);
+            if ties && (lowest < -128 || highest > 255) {
+                return b.bad("ties are told apart in 8 bits only");
+            }
+            unary(Arc::new(FakeQuant { quant: kernels::FakeQuant { scale, zero, lowest, highest }, ties }))
         }
         "Map" => {
             let code = n.ints("code").unwrap_or(&[]);

@@ -33,7 +33,12 @@ impl Operator for Unary {
 
 /// Quantizes with constants and dequantizes again, as QuantizeLinear and DequantizeLinear do.
 #[derive(Debug)]
-pub struct FakeQuant(pub kernels::FakeQuant);
+pub struct FakeQuant {
+    /// Scale, zero point and range.
+    pub quant: kernels::FakeQuant,
+    /// What is within rounding error of a tie is one.
+    pub ties: bool,
+}
 
 impl Operator for FakeQuant {
     fn kind(&self) -> &'static str {
@@ -48,7 +53,11 @@ impl Operator for FakeQuant {
         let x = f32s(inputs[0])?;
         new_f32(inputs[0].shape(), |out| {
             out.copy_from_slice(x);
-            kernels::fake_quant(ctx.isa, out, self.0);
+            if self.ties {
+                kernels::fake_quant_ties(ctx.isa, out, self.quant);
+            } else {
+                kernels::fake_quant(ctx.isa, out, self.quant);
+            }
             Ok(())
         })
     }
@@ -76,12 +85,32 @@ pub enum Opcode {
     FakeQuant = 14,
     /// The mean of the row, at every place.
     Mean = 15,
+    /// [`Opcode::FakeQuant`] by [`kernels::fake_quant_ties`].
+    FakeQuantTies = 16,
 }
 
 impl Opcode {
-    const ALL: [Opcode; 16] = {
+    const ALL: [Opcode; 17] = {
         use Opcode::*;
-        [Add, Sub, Mul, Div, Max, Min, Erf, Tanh, Sqrt, Relu, Sigmoid, Exp, Neg, Abs, FakeQuant, Mean]
+        [
+            Add,
+            Sub,
+            Mul,
+            Div,
+            Max,
+            Min,
+            Erf,
+            Tanh,
+            Sqrt,
+            Relu,
+            Sigmoid,
+            Exp,
+            Neg,
+            Abs,
+            FakeQuant,
+            Mean,
+            FakeQuantTies,
+        ]
     };
 }
 
@@ -122,7 +151,7 @@ impl Map {
                 }
             };
             let (a, b) = (operand(c[1])?, operand(c[2])?);
-            if op == Opcode::FakeQuant {
+            if matches!(op, Opcode::FakeQuant | Opcode::FakeQuantTies) {
                 let Operand::Constant(k) = b else { bail!("fake quantization without constants") };
                 ensure!(
                     k + 4 <= constants.len() && constants[k] > 0.0,
@@ -209,7 +238,7 @@ impl Operator for Map {
                             y.fill(value);
                             None
                         }
-                        Opcode::FakeQuant => {
+                        Opcode::FakeQuant | Opcode::FakeQuantTies => {
                             let Operand::Constant(k) = b else {
                                 bail!("fake quantization without constants")
                             };
@@ -221,7 +250,11 @@ impl Operator for Map {
                                 lowest: c[2] as i32,
                                 highest: c[3] as i32,
                             };
-                            kernels::fake_quant(isa, y, quant);
+                            if op == Opcode::FakeQuantTies {
+                                kernels::fake_quant_ties(isa, y, quant);
+                            } else {
+                                kernels::fake_quant(isa, y, quant);
+                            }
                             None
                         }
                         Opcode::Relu => Some(Activation::Relu),

@@ -389,3 +389,16 @@ fn fake_quant_and_embedding_rows() {
         assert!(y.iter().zip(&row).all(|(y, q)| *y == (i32::from(*q) + 4) as f32 * 0.03));
     }
 }
+
+#[test]
+fn near_ties_are_ties() {
+    // Half-integer steps, missed by a rounding error, go to the even neighbour; others as always.
+    let quant = FakeQuant::u8(0.1, 0);
+    for isa in Isa::available() {
+        let mut y: Vec<f32> =
+            vec![0.25, 0.250_000_1, 0.249_999_9, 0.35, 0.350_000_1, 0.26, -5.0, 99.0, f32::NAN];
+        fake_quant_ties(isa, &mut y, quant);
+        let steps: Vec<f32> = y.iter().map(|y| (y / 0.1).round()).collect();
+        assert_eq!(steps, [2.0, 2.0, 2.0, 4.0, 4.0, 3.0, 0.0, 255.0, 0.0], "{isa}");
+    }
+}

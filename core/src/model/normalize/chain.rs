@@ -14,9 +14,16 @@ pub(super) struct Quant {
     pub zero: i32,
     pub low: i32,
     pub high: i32,
+    /// Made by an integer operator that adds a constant: what is within rounding error of a tie is one.
+    pub ties: bool,
 }
 
 impl Quant {
+    /// Have both the same scale, zero point and range?
+    pub fn same_type(self, other: Quant) -> bool {
+        self == Quant { ties: self.ties, ..other }
+    }
+
     /// Do both quantize to the same grid, but for rounding of the scale?
     pub fn same_grid(self, other: Quant) -> bool {
         (self.zero, self.low, self.high) == (other.zero, other.low, other.high)
@@ -29,6 +36,7 @@ impl Quant {
             ("zero", Attr::Int(self.zero.into())),
             ("low", Attr::Int(self.low.into())),
             ("high", Attr::Int(self.high.into())),
+            ("ties", Attr::Int(self.ties.into())),
         ]
     }
 }
@@ -63,7 +71,8 @@ impl Lowering<'_> {
             }
             None => (0, (0, 255)),
         };
-        (scale.is_finite() && scale > 0.0).then_some(Quant { scale, zero, low, high })
+        let ties = n.int("ties") == Some(1);
+        (scale.is_finite() && scale > 0.0).then_some(Quant { scale, zero, low, high, ties })
     }
 
     /// Walks up from `v` through layout operators and fake quantization; with `scales`, through
@@ -103,7 +112,7 @@ impl Lowering<'_> {
                 }
                 "QuantizeLinear" => {
                     let Some(q) = self.quant_params(id) else { break };
-                    if dequant.take() != Some(q) {
+                    if !dequant.take().is_some_and(|d| d.same_type(q)) {
                         break;
                     }
                     steps.push(Step::Quant(q));
@@ -149,7 +158,8 @@ impl Lowering<'_> {
             let n = &self.g.nodes[id];
             match n.op.as_str() {
                 "QuantizeLinear" => {
-                    return self.quant_params(id) == Some(q) && n.input(0).is_some_and(|x| self.dynamic(x));
+                    return self.quant_params(id).is_some_and(|p| p.same_type(q))
+                        && n.input(0).is_some_and(|x| self.dynamic(x));
                 }
                 "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze" | "Flatten" | "Slice" | "Split"
                 | "Identity" | "Gather" => match n.input(0) {

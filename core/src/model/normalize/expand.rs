@@ -159,10 +159,29 @@ impl Expander<'_> {
         Ok(self.add("DequantizeLinear", &format!("float{x}"), inputs, vec![]))
     }
 
+    /// Is `v` one constant number, perhaps quantized in the graph?
+    fn is_scalar_constant(&self, v: ValueId, depth: usize) -> bool {
+        if let Some(t) = self.g.constant(v) {
+            return t.len() == 1;
+        }
+        let Some(n) = self.g.nodes.iter().rev().find(|n| n.outputs.first() == Some(&Some(v))) else {
+            return false;
+        };
+        match (n.op.as_str(), n.input(0)) {
+            ("Constant", _) => constant(n).is_some_and(|t| t.len() == 1),
+            ("QuantizeLinear" | "Identity", Some(x)) if depth > 0 => self.is_scalar_constant(x, depth - 1),
+            _ => false,
+        }
+    }
+
     fn quantize_out(&mut self, y: ValueId, scale: usize) -> Result<()> {
         let mut inputs = vec![y, self.need(scale)?];
         inputs.extend(self.n.input(scale + 1));
-        self.finish("QuantizeLinear", inputs, vec![])
+        // A sum with a constant lies on a grid shifted against the output's, by half a step where the steps are
+        // equal: then every value is a tie, which the integer operator sees exactly.
+        let constant = |slot: usize| self.n.input(slot).is_some_and(|v| self.is_scalar_constant(v, 4));
+        let ties = self.n.op == "QLinearAdd" && (constant(0) || constant(3));
+        self.finish("QuantizeLinear", inputs, vec![("ties", Attr::Int(ties.into()))])
     }
 
     fn layer_norm(&mut self, x: ValueId, gamma: Option<ValueId>, beta: Option<ValueId>) -> Result<()> {

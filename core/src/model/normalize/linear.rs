@@ -297,6 +297,7 @@ impl Lowering<'_> {
                         zero: get("zero")?,
                         low: get("low")?,
                         high: get("high")?,
+                        ties: false,
                     };
                     let bits8 = matches!((q.low, q.high), (0, 255) | (-128, 127));
                     return bits8.then(|| (q, if direct { n.input(0) } else { None }));

@@ -246,13 +246,14 @@ impl Lowering<'_> {
                 let q = self.quant_params(id)?;
                 let up = self.g.producer(n.input(0)?)?;
                 let qn = &self.g.nodes[up];
-                if qn.op != "QuantizeLinear" || self.quant_params(up) != Some(q) {
+                if qn.op != "QuantizeLinear" || !self.quant_params(up).is_some_and(|p| p.same_type(q)) {
                     return None;
                 }
                 let a = self.compile(qn.input(0)?, b, depth + 1)?;
                 b.consts.extend([q.scale, q.zero as f32, q.low as f32, q.high as f32]);
                 let at = -(b.consts.len() as i64 - 3);
-                (Opcode::FakeQuant, [a, at])
+                let ties = self.quant_params(up).is_some_and(|p| p.ties);
+                (if ties { Opcode::FakeQuantTies } else { Opcode::FakeQuant }, [a, at])
             }
             "Pow" => {
                 let e = self.g.scalar(n.input(1)?)?;
