@@ -21,7 +21,7 @@ use sha2::{Digest, Sha256};
 
 const EXAMPLES: &str = "\
 Examples:
-  # the default bundle, from the files that models/export.py writes
+  # the default bundle, from the files that models/everyday/export.py writes
   pocketbert-quantize quantize out/model.onnx --heads out/heads.json --tokenizer out/tokenizer.json \\
       --name everyday --model-version 1.0.0 --license Apache-2.0 \\
       --self-test models/self-test.jsonl --out models/everyday.pbert";
