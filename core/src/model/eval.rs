@@ -188,7 +188,7 @@ pub fn probe(g: &Graph, probe: Probe) -> Probed {
     }
     let mut held = 0usize;
     for node in &g.nodes {
-        let outs = step(g, node, &vals);
+        let outs = step(node, &vals);
         for (o, mut v) in node.outputs.iter().zip(outs) {
             if let Some(v) = &mut v {
                 held = held.saturating_add(v.data.as_ref().map_or(0, |d| d.len()));
@@ -278,7 +278,7 @@ pub fn eval_with(g: &Graph, base: &Probed, replace: &HashMap<ValueId, Val>, targ
             .iter()
             .map(|i| i.and_then(|i| vals.get(&i).or_else(|| base.vals[i].as_ref())))
             .collect();
-        let outs = super::eval_ops::eval(g.opset, node, &ins)?;
+        let outs = super::eval_ops::eval(node, &ins)?;
         let outs: Vec<(ValueId, Option<Val>)> =
             node.outputs.iter().zip(outs).filter_map(|(o, v)| o.map(|o| (o, v))).collect();
         for (o, v) in outs {
@@ -292,9 +292,9 @@ pub fn eval_with(g: &Graph, base: &Probed, replace: &HashMap<ValueId, Val>, targ
     vals.remove(&target)
 }
 
-fn step(g: &Graph, node: &Node, vals: &[Option<Val>]) -> Vec<Option<Val>> {
+fn step(node: &Node, vals: &[Option<Val>]) -> Vec<Option<Val>> {
     let ins: Vec<Option<&Val>> = node.inputs.iter().map(|i| i.and_then(|i| vals[i].as_ref())).collect();
-    let mut outs = super::eval_ops::eval(g.opset, node, &ins).unwrap_or_default();
+    let mut outs = super::eval_ops::eval(node, &ins).unwrap_or_default();
     outs.resize(node.outputs.len(), None);
     for o in outs.iter_mut() {
         if let Some(v) = o

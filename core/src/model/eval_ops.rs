@@ -14,19 +14,19 @@ fn one(v: Val) -> Outs {
 }
 
 /// Evaluates `node`; `None` when the operator is unknown or its inputs make no sense together.
-pub fn eval(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
+pub fn eval(node: &Node, ins: &[Option<&Val>]) -> Outs {
     let known = ins.iter().flatten().filter_map(|v| v.data.as_ref()).map(|d| d.len());
     if !charge(known.sum::<usize>().saturating_add(64)) {
         return None;
     }
-    let mut outs = operator(opset, node, ins)?;
+    let mut outs = operator(node, ins)?;
     for o in &mut outs {
         *o = o.take().filter(in_bounds);
     }
     Some(outs)
 }
 
-fn operator(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
+fn operator(node: &Node, ins: &[Option<&Val>]) -> Outs {
     let x = |i: usize| ins.get(i).copied().flatten();
     match node.op.as_str() {
         "Constant" => constant(node),
@@ -123,7 +123,7 @@ fn operator(opset: i64, node: &Node, ins: &[Option<&Val>]) -> Outs {
             one(Val::known(vec![n as usize], (0..n as usize).map(|i| a + d * i as f64).collect(), x(0)?.int))
         }
         "Concat" => concat(node, ins),
-        "Split" => split(opset, node, x(0)?, x(1)),
+        "Split" => split(node, x(0)?, x(1)),
         "Slice" => slice(node, ins),
         "Gather" => gather(node, x(0)?, x(1)?),
         "GatherElements" => gather_elements(node, x(0)?, x(1)?),
@@ -477,13 +477,12 @@ fn concat(node: &Node, ins: &[Option<&Val>]) -> Outs {
     one(Val::known(shape, out, first.int))
 }
 
-fn split(opset: i64, node: &Node, v: &Val, sizes: Option<&Val>) -> Outs {
+fn split(node: &Node, v: &Val, sizes: Option<&Val>) -> Outs {
     let r = v.shape.len() as i64;
     let axis = node.int("axis").unwrap_or(0);
     let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
     let total = *v.shape.get(axis)?;
     let n = node.outputs.len().max(1);
-    let _ = opset;
     let sizes: Vec<usize> = match ints_of(node, "split", sizes) {
         Some(s) => s.iter().map(|&x| usize::try_from(x).ok()).collect::<Option<_>>()?,
         None => {

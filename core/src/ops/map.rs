@@ -17,10 +17,6 @@ impl Operator for Unary {
         "Unary"
     }
 
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
-    }
-
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         let x = f32s(inputs[0])?;
         new_f32(inputs[0].shape(), |out| {
@@ -43,10 +39,6 @@ pub struct FakeQuant {
 impl Operator for FakeQuant {
     fn kind(&self) -> &'static str {
         "FakeQuant"
-    }
-
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
@@ -167,10 +159,6 @@ impl Map {
 impl Operator for Map {
     fn kind(&self) -> &'static str {
         "Map"
-    }
-
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {

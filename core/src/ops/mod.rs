@@ -48,8 +48,10 @@ pub trait Operator: Debug + Send + Sync + 'static {
         "f32"
     }
 
-    /// The output's shape.
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>>;
+    /// The output's shape: the first input's, unless the operator says otherwise.
+    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
+        Ok(inputs[0].iter().cloned().collect())
+    }
 
     /// Computes the output.
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor>;

@@ -22,10 +22,6 @@ impl Operator for LayerNorm {
         "LayerNorm"
     }
 
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
-    }
-
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         let (x, c) = rows(inputs[0])?;
         ensure!(c == self.gamma.len() && c == self.beta.len(), "layer norm does not fit its input");

@@ -68,10 +68,6 @@ impl Operator for L2Normalize {
         "L2Normalize"
     }
 
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
-    }
-
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         let (x, c) = rows(inputs[0])?;
         new_f32(inputs[0].shape(), |out| {
@@ -149,10 +145,6 @@ impl Operator for Identity {
         "Identity"
     }
 
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
-    }
-
     fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         Ok(inputs[0].clone())
     }
@@ -165,10 +157,6 @@ pub struct Add;
 impl Operator for Add {
     fn kind(&self) -> &'static str {
         "Add"
-    }
-
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
     }
 
     fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
@@ -195,10 +183,6 @@ pub struct Channels {
 impl Operator for Channels {
     fn kind(&self) -> &'static str {
         if self.multiply { "MulChannels" } else { "AddChannels" }
-    }
-
-    fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
-        Ok(inputs[0].iter().cloned().collect())
     }
 
     fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {

@@ -190,7 +190,7 @@ impl Lowering<'_> {
                 let mut ins: Vec<Option<&Val>> =
                     node.inputs.iter().map(|i| i.and_then(|i| p.vals[i].as_ref())).collect();
                 *ins.first_mut()? = Some(&val);
-                let outs = eval_ops::eval(self.g.opset, node, &ins)?;
+                let outs = eval_ops::eval(node, &ins)?;
                 val = outs.into_iter().nth(*slot)??;
             }
         }

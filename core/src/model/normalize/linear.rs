@@ -149,7 +149,7 @@ impl Lowering<'_> {
                 }
                 let (x, w) = (self.need(node, 0)?, self.need(node, 1)?);
                 match self.weight(w, node.int("transB") == Some(1))? {
-                    Some(w) => self.float_or_static(v, x, w, None).map(Some),
+                    Some(w) => self.emit_linear(v, x, w, Act::Float, None).map(Some),
                     None => Ok(None),
                 }
             }
@@ -164,7 +164,7 @@ impl Lowering<'_> {
                     Some(b) => Some(self.bias(v, b, w.n)?),
                     None => None,
                 };
-                self.float_or_static(v, x, w, bias).map(Some)
+                self.emit_linear(v, x, w, Act::Float, bias).map(Some)
             }
             // Cast(MatMulInteger(xq, w)) * (x scale * w scale)
             "Mul" => {
@@ -241,10 +241,6 @@ impl Lowering<'_> {
             }
             _ => self.fail(v, "its first operand does not come from DynamicQuantizeLinear"),
         }
-    }
-
-    fn float_or_static(&mut self, v: ValueId, x: ValueId, w: Weight, bias: Option<Vec<f32>>) -> Result<Low> {
-        self.emit_linear(v, x, w, Act::Float, bias)
     }
 
     pub(super) fn emit_linear(
