@@ -45,4 +45,4 @@ pub mod text;
 
 pub use cancel::CancelToken;
 pub use error::{Error, ErrorKind, Result};
-pub use tasks::{Classification, ClassifyOptions, LoadState, Scored, TextClassifier};
+pub use tasks::{CallOptions, Classification, ClassifyOptions, LoadState, Scored, TextClassifier};

@@ -9,7 +9,7 @@ use super::args::Classify;
 use super::io::{Lines, nothing_to_do, visible};
 use super::progress::Progress;
 use super::{Outcome, load};
-use crate::tasks::{Classification, ClassifyOptions, TextClassifier};
+use crate::tasks::{CallOptions, Classification, ClassifyOptions, TextClassifier};
 
 pub fn classify(a: &Classify) -> Outcome {
     let one = a.text.as_deref().filter(|t| *t != "-");
@@ -37,8 +37,7 @@ pub fn classify(a: &Classify) -> Outcome {
         deny: a.deny.clone(),
         multi_label: a.multi_label.then_some(true),
         truncation: a.truncation.into(),
-        threads: a.engine.threads,
-        kernel: a.engine.kernel,
+        call: CallOptions { threads: a.engine.threads, kernel: a.engine.kernel, ..CallOptions::default() },
         ..ClassifyOptions::default()
     };
     let mut out = BufWriter::new(std::io::stdout().lock());

@@ -1,20 +1,16 @@
 //! [`TextClassifier`]: one text in, labels with probabilities out.
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::head::ClassifierHead;
-use super::load::{LoadState, Metrics, Slot};
+use super::load::{LoadState, Metrics};
 use super::score::probabilities;
-use crate::cancel::{CancelToken, Stop};
+use super::session::{CallOptions, Session, run_each};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
-use crate::model::{Batch, Model, OpenOptions, RunOptions};
-use crate::text::{EncodeOptions, Encoding, Truncation};
-
-/// Tokens that are packed into one run at most; more texts take more runs. Bounds memory, changes no answer.
-const TOKENS_PER_RUN: usize = 4096;
+use crate::model::{Model, OpenOptions};
+use crate::text::{EncodeOptions, Truncation};
 
 /// How to classify. `ClassifyOptions::default()` asks for every label, as the bundle says, on one thread.
 #[derive(Clone, Debug)]
@@ -35,14 +31,8 @@ pub struct ClassifyOptions {
     pub truncation: Truncation,
     /// Most tokens of a text, special tokens included; never more than the model takes. `None`: the model's.
     pub max_length: Option<usize>,
-    /// Threads for one run, at least 1. The answer does not depend on it.
-    pub threads: usize,
-    /// The kernels to use; `None`: the fastest. The answer does not depend on it.
-    pub kernel: Option<Isa>,
-    /// Stops the call from another thread.
-    pub cancel: Option<CancelToken>,
-    /// Stops the call when this moment has passed.
-    pub deadline: Option<Instant>,
+    /// Threads, kernels, cancellation, deadline.
+    pub call: CallOptions,
 }
 
 impl Default for ClassifyOptions {
@@ -55,10 +45,7 @@ impl Default for ClassifyOptions {
             multi_label: None,
             truncation: Truncation::Head,
             max_length: None,
-            threads: 1,
-            kernel: None,
-            cancel: None,
-            deadline: None,
+            call: CallOptions::default(),
         }
     }
 }
@@ -117,9 +104,7 @@ impl Classification {
 /// ```
 #[derive(Debug)]
 pub struct TextClassifier {
-    slot: Slot,
-    wanted: Option<String>,
-    head: OnceLock<ClassifierHead>,
+    session: Session<ClassifierHead>,
 }
 
 impl TextClassifier {
@@ -149,27 +134,17 @@ impl TextClassifier {
     /// # Ok(()) }
     /// ```
     pub fn deferred(path: impl AsRef<Path>, options: &OpenOptions, head: Option<&str>) -> TextClassifier {
-        TextClassifier {
-            slot: Slot::unloaded(path.as_ref(), options),
-            wanted: head.map(str::to_string),
-            head: OnceLock::new(),
-        }
+        TextClassifier { session: Session::deferred(path.as_ref(), options, head, ClassifierHead::find) }
     }
 
     /// A classifier on a model that is open already; `head` as in [`ClassifierHead::find`].
     pub fn from_model(model: Arc<Model>, head: Option<&str>) -> Result<TextClassifier> {
-        let c = TextClassifier {
-            slot: Slot::loaded(model),
-            wanted: head.map(str::to_string),
-            head: OnceLock::new(),
-        };
-        c.load()?;
-        Ok(c)
+        Ok(TextClassifier { session: Session::from_model(model, head, ClassifierHead::find)? })
     }
 
     /// Opens the model if it is not open yet. Threads that call it together wait for the one that opens.
     pub fn load(&self) -> Result<()> {
-        self.ready().map(|_| ())
+        self.session.ready().map(|_| ())
     }
 
     /// Opens the model if need be and answers a short text, so that the next call is a warm one. Does nothing
@@ -183,22 +158,22 @@ impl TextClassifier {
 
     /// How far the classifier is from answering at full speed.
     pub fn state(&self) -> LoadState {
-        self.slot.state()
+        self.session.state()
     }
 
     /// Times so far, the cold first call apart from the warm ones.
     pub fn metrics(&self) -> Metrics {
-        self.slot.metrics()
+        self.session.metrics()
     }
 
     /// The model, opened now if it was not yet.
     pub fn model(&self) -> Result<&Arc<Model>> {
-        self.slot.model()
+        self.session.model()
     }
 
     /// The head, with its labels.
     pub fn head(&self) -> Result<&ClassifierHead> {
-        self.ready().map(|(_, h)| h)
+        self.session.ready().map(|(_, h)| h)
     }
 
     /// Classifies `text` with the default options. Empty text has an answer like any other.
@@ -241,96 +216,34 @@ impl TextClassifier {
         texts: &[&str],
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
-        let (model, head) = self.ready()?;
+        let (model, head) = self.session.ready()?;
         let start = Instant::now();
         let keep = Keep::new(head, options)?;
-        let stop = Stop { cancel: options.cancel.clone(), deadline: options.deadline };
+        let stop = options.call.stop();
         let limits = [options.max_length, head.max_length];
         let length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
         let encode =
             EncodeOptions { max_length: length, truncation: options.truncation, ..EncodeOptions::default() };
         let tokenizer = model.tokenizer()?;
-        let (mut answers, mut tokens, mut truncated) = (Vec::with_capacity(texts.len()), 0, 0);
-        let mut waiting: Vec<Encoding> = vec![];
-        let mut packed = 0;
+        let mut encodings = Vec::with_capacity(texts.len());
         for text in texts {
             stop.check()?;
-            let e = tokenizer.encode(text, None, &encode)?;
-            if e.is_empty() {
-                return Err(Error::invalid(
-                    "the text has no tokens and the tokenizer adds none: give some text, or a tokenizer with a template",
-                ));
-            }
-            tokens += e.len();
-            truncated += usize::from(e.truncated.is_some());
-            if packed > 0 && packed + e.len() > TOKENS_PER_RUN {
-                self.flush(model, head, &keep, options, &stop, &mut waiting, &mut answers)?;
-                packed = 0;
-            }
-            packed += e.len();
-            waiting.push(e);
+            encodings.push(tokenizer.encode(text, None, &encode)?);
         }
-        self.flush(model, head, &keep, options, &stop, &mut waiting, &mut answers)?;
-        if !texts.is_empty() {
-            self.slot.called(start.elapsed(), texts.len(), tokens, truncated);
-        }
-        Ok(answers)
-    }
-
-    fn ready(&self) -> Result<(&Arc<Model>, &ClassifierHead)> {
-        let model = self.slot.model()?;
-        if let Some(h) = self.head.get() {
-            return Ok((model, h));
-        }
-        let h = ClassifierHead::find(model, self.wanted.as_deref())?;
-        model.tokenizer()?;
-        Ok((model, self.head.get_or_init(|| h)))
-    }
-
-    #[allow(clippy::too_many_arguments)] // one caller; the parts are its locals
-    fn flush(
-        &self,
-        model: &Model,
-        head: &ClassifierHead,
-        keep: &Keep,
-        options: &ClassifyOptions,
-        stop: &Stop,
-        waiting: &mut Vec<Encoding>,
-        answers: &mut Vec<Classification>,
-    ) -> Result<()> {
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        let mut batch = Batch::new();
-        for e in waiting.iter() {
-            let types: Vec<i64> = e.type_ids.iter().map(|&t| i64::from(t)).collect();
-            batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
-        }
-        let run = RunOptions {
-            isa: options.kernel.unwrap_or_else(Isa::best),
-            threads: options.threads.max(1),
-            stop: stop.clone(),
-            stats: None,
-        };
-        let outputs = model.plan().run(&batch, &[head.index], run)?;
-        let n = head.labels.len();
-        let data = outputs.first().map_or(&[][..], |o| &o.data[..]);
-        if n == 0 || data.len() != n * waiting.len() {
-            return Err(Error::internal(format!(
-                "head `{}` gave another number of values than labels",
-                head.name
-            )));
-        }
-        for (e, logits) in waiting.drain(..).zip(data.chunks_exact(n)) {
+        let mut answers = Vec::with_capacity(texts.len());
+        run_each(model, &[head.index], &encodings, &options.call, |i, rows| {
+            let logits = rows.first().copied().unwrap_or_default();
             answers.push(Classification {
                 labels: keep.labels(head, logits)?,
                 logits: logits.to_vec(),
-                token_count: e.len(),
-                truncated: e.truncated.is_some(),
+                token_count: encodings[i].len(),
+                truncated: encodings[i].truncated.is_some(),
                 model_version: model.info().version.clone(),
             });
-        }
-        Ok(())
+            Ok(())
+        })?;
+        self.session.called(start, texts.len(), encodings.iter());
+        Ok(answers)
     }
 }
 
@@ -366,12 +279,6 @@ impl Keep {
         {
             return Err(Error::invalid("`threshold` is a probability: give a number from 0 to 1"));
         }
-        if o.kernel.is_some_and(|k| !k.is_available()) {
-            return Err(Error::new(
-                ErrorKind::FailedPrecondition,
-                "this CPU cannot run the kernel that was asked for",
-            ));
-        }
         let multi_label = o.multi_label.unwrap_or(head.multi_label);
         let least = head.labels.iter().enumerate().map(|(i, l)| {
             let wanted = if o.allow.is_empty() { !o.deny.contains(l) } else { o.allow.contains(l) };
@@ -393,6 +300,12 @@ impl Keep {
                 ErrorKind::OutOfRange,
                 format!("head `{}` gave a logit that is not finite: the model's weights overflow", head.name),
             ));
+        }
+        if logits.len() != head.labels.len() {
+            return Err(Error::internal(format!(
+                "head `{}` gave another number of values than labels",
+                head.name
+            )));
         }
         let p = match self.regression {
             true => logits.to_vec(),
@@ -417,7 +330,9 @@ impl Keep {
 
 #[cfg(test)]
 mod tests {
+    use super::super::session::TOKENS_PER_RUN;
     use super::*;
+    use crate::cancel::CancelToken;
 
     fn head() -> ClassifierHead {
         ClassifierHead {
@@ -503,11 +418,17 @@ mod tests {
         let c = TextClassifier::open(path).unwrap();
         let cancel = CancelToken::new();
         cancel.cancel();
-        let stopped = ClassifyOptions { cancel: Some(cancel.clone()), ..ClassifyOptions::default() };
+        let stopped = ClassifyOptions {
+            call: CallOptions { cancel: Some(cancel.clone()), ..CallOptions::default() },
+            ..ClassifyOptions::default()
+        };
         assert_eq!(c.classify_with("x", &stopped).unwrap_err().kind(), ErrorKind::Cancelled);
         cancel.reset();
         assert!(c.classify_with("x", &stopped).is_ok());
-        let late = ClassifyOptions { deadline: Some(Instant::now()), ..ClassifyOptions::default() };
+        let late = ClassifyOptions {
+            call: CallOptions { deadline: Some(Instant::now()), ..CallOptions::default() },
+            ..ClassifyOptions::default()
+        };
         assert_eq!(c.classify_with("x", &late).unwrap_err().kind(), ErrorKind::DeadlineExceeded);
 
         // More tokens than one run takes, of all lengths.

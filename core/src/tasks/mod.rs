@@ -9,7 +9,9 @@ pub mod classify;
 mod head;
 mod load;
 mod score;
+mod session;
 
 pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier};
 pub use head::ClassifierHead;
 pub use load::{LoadState, Metrics};
+pub use session::CallOptions;
