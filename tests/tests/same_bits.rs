@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pocketbert::kernels::Isa;
-use pocketbert::model::{Batch, Model};
+use pocketbert::model::{Batch, Model, RunOptions};
 use pocketbert_tests::{encode, model, run, split, texts};
 
 type Answers = Vec<BTreeMap<String, (Vec<usize>, Vec<u32>)>>;
@@ -86,6 +86,37 @@ fn with_padding_behind_a_mask() {
             // Per-token outputs have rows for the padding too; those of real tokens are the same.
             assert_eq!(&got[head].1[..bits.len()], &bits[..], "head `{head}` of shape {shape:?}");
         }
+    }
+}
+
+#[test]
+fn with_and_without_the_rows_that_a_head_does_not_read() {
+    let m = model("tiny").unwrap();
+    let mut batch = Batch::new();
+    for (i, (ids, types)) in sequences(&m)[..60].iter().enumerate() {
+        // Some with a masked tail, so that keys are left out.
+        let mask: Vec<i64> =
+            (0..ids.len()).map(|t| i64::from(t == 0 || i % 3 > 0 || t + 2 < ids.len())).collect();
+        batch.push(ids.iter().copied(), Some(types), Some(&mask));
+    }
+    for (wanted, o) in m.plan().outputs().iter().enumerate() {
+        let bits = |all_rows: bool| {
+            m.plan().compute_all_rows(all_rows);
+            let mut stats = vec![];
+            let options = RunOptions {
+                isa: Isa::best(),
+                threads: 1,
+                stop: Default::default(),
+                stats: Some(&mut stats),
+            };
+            let data = m.plan().run(&batch, &[wanted], options).unwrap().remove(0).data;
+            let narrow = stats.iter().filter(|s| s.op == "Attention" && s.name.ends_with("(first)")).count();
+            (data.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), narrow)
+        };
+        let (every, some) = (bits(true), bits(false));
+        assert!(every.0 == some.0, "output `{}`", o.name);
+        let narrows = !o.per_token && o.name != "embed";
+        assert_eq!((every.1, some.1), (0, usize::from(narrows)), "output `{}`", o.name);
     }
 }
 

@@ -235,6 +235,9 @@ pub struct Bench {
     /// Time per operator and layer
     #[arg(long, conflicts_with_all = ["interactive", "gate"])]
     pub profile: bool,
+    /// Compute every row of the last layer, even if the head reads one: shows what skipping them saves
+    #[arg(long)]
+    pub all_rows: bool,
     /// Print load figures, then answer lines `<batch>x<length> <repeats>` from standard input
     #[arg(long, conflicts_with_all = ["gate", "file"])]
     pub interactive: bool,

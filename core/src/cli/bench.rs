@@ -155,6 +155,7 @@ pub fn bench(a: &Bench) -> Outcome {
     }
     let clock = Clock::start();
     let model = load::open(&a.model, &a.open, a.reference_semantics)?;
+    model.plan().compute_all_rows(a.all_rows);
     let open = clock.stop();
     let bed = Bed {
         outputs: outputs(&model, a.head.as_deref())?,

@@ -5,6 +5,7 @@ mod eval_ops;
 pub mod graph;
 pub mod normalize;
 mod open;
+mod passes;
 pub mod plan;
 pub mod proto;
 pub mod tensor;

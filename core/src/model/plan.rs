@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::expand;
 
 use super::graph::Graph as Lowered;
+use super::passes;
 use super::proto::{Stored, to_model};
 use crate::cancel::Stop;
 use crate::error::{Error, ErrorKind, Result};
@@ -124,6 +126,7 @@ pub struct Plan {
     plans: Mutex<HashMap<Vec<usize>, TractPlan>>,
     idle: Mutex<Vec<(Vec<usize>, State, Scratch)>>,
     names: HashMap<String, String>,
+    all_rows: AtomicBool,
 }
 
 impl std::fmt::Debug for Plan {
@@ -198,7 +201,14 @@ impl Plan {
             parsed.into_typed()?.into_decluttered()
         })?;
         let outputs = Self::describe(&typed, &proto)?;
-        Ok(Plan { typed, outputs, plans: Mutex::default(), idle: Mutex::default(), names })
+        Ok(Plan {
+            typed,
+            outputs,
+            plans: Mutex::default(),
+            idle: Mutex::default(),
+            names,
+            all_rows: AtomicBool::new(false),
+        })
     }
 
     fn describe(typed: &TypedModel, proto: &tract_onnx::pb::ModelProto) -> Result<Vec<OutputInfo>> {
@@ -227,6 +237,21 @@ impl Plan {
         &self.outputs
     }
 
+    /// Whether to compute all rows of the last layer even where the outputs asked for need only some. The
+    /// answers are the same; a measurement that shows what skipping them saves is the only use.
+    pub fn compute_all_rows(&self, yes: bool) {
+        self.all_rows.store(yes, Ordering::Relaxed);
+        self.plans.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        self.idle.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    }
+
+    /// The name that the file gives to the node of a plan.
+    fn given_name(&self, name: &str) -> String {
+        let (id, part) = name.split_once('.').map_or((name, ""), |(id, part)| (id, part));
+        let given = self.names.get(id).map_or(id, String::as_str);
+        if part.is_empty() { given.to_string() } else { format!("{given} ({part})") }
+    }
+
     /// The plan for some of the outputs alone; what only the others need is not computed.
     fn plan_for(&self, wanted: &[usize]) -> Result<TractPlan> {
         let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
@@ -238,6 +263,7 @@ impl Plan {
             let all: Vec<OutletId> = model.output_outlets()?.to_vec();
             let some: Vec<OutletId> = wanted.iter().filter_map(|&w| all.get(w).copied()).collect();
             model.select_output_outlets(&some)?;
+            let model = passes::apply(model, self.all_rows.load(Ordering::Relaxed))?;
             model.into_optimized()?.into_runnable()
         })?;
         plans.insert(wanted.to_vec(), plan.clone());
@@ -334,7 +360,7 @@ impl Plan {
                         .map(|(k, isa, n)| (format!("{}/{}", k.name(), isa.name()), n))
                         .collect();
                     stats.push(NodeStats {
-                        name: self.names.get(&node.name).unwrap_or(&node.name).clone(),
+                        name: self.given_name(&node.name),
                         op: node.op.name().to_string(),
                         dtype: ours.map_or("f32", |o| o.0.dtype()),
                         ours: ours.is_some(),

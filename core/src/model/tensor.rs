@@ -136,6 +136,17 @@ pub struct Tensor {
 }
 
 impl Tensor {
+    /// The elements `range` as a vector over the same bytes; `None` past the end.
+    pub fn part(&self, range: Range<usize>) -> Option<Tensor> {
+        let (size, length) = (self.dtype.size(), range.end.checked_sub(range.start)?);
+        if range.end > self.len() {
+            return None;
+        }
+        let start = self.bytes.range.start + range.start * size;
+        let bytes = Bytes { owner: self.bytes.owner.clone(), range: start..start + length * size };
+        Some(Tensor { dtype: self.dtype, shape: vec![length], bytes })
+    }
+
     /// A tensor over `bytes`, which must be exactly as long as `shape` and `dtype` say.
     pub fn new(dtype: DType, shape: Vec<usize>, bytes: Bytes) -> Result<Tensor> {
         let want = elements(&shape).and_then(|n| n.checked_mul(dtype.size()));

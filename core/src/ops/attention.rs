@@ -8,7 +8,7 @@ use crate::kernels::{self, FakeQuant, Rows};
 
 /// Multi-head attention of each sequence over itself. Inputs: rows that hold the queries, the keys and the
 /// values (often one tensor), sequence offsets, mask.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Attention {
     /// Heads.
     pub heads: usize,
@@ -22,6 +22,8 @@ pub struct Attention {
     pub columns: [usize; 3],
     /// Masked keys are ignored.
     pub masked: bool,
+    /// The queries are one row per sequence.
+    pub first_only: bool,
     /// Fake quantization of the scaled scores.
     pub score_quant: Option<FakeQuant>,
     /// Fake quantization of the probabilities.
@@ -42,9 +44,9 @@ impl Operator for Attention {
         let (q, qc) = rows(inputs[0])?;
         let (k, kc) = rows(inputs[1])?;
         let (v, vc) = rows(inputs[2])?;
-        let n = q.len() / qc;
+        let n = k.len() / kc;
         let [q0, k0, v0] = self.columns;
-        ensure!(k.len() / kc == n && v.len() / vc == n, "queries, keys and values differ in rows");
+        ensure!(v.len() / vc == n, "keys and values differ in rows");
         ensure!(
             q0 + s.heads * s.head_size <= qc
                 && k0 + s.heads * s.head_size <= kc
@@ -52,6 +54,8 @@ impl Operator for Attention {
             "attention reads past the end of its rows"
         );
         let offsets = boundaries(inputs[3], n)?;
+        let queries = if s.first_only { offsets.len() - 1 } else { n };
+        ensure!(q.len() / qc == queries, "attention has another number of queries than it needs");
         let mask = i64s(inputs[4])?;
         ensure!(mask.len() == n, "the mask has another length than the rows");
         let width = s.heads * s.value_size;
@@ -60,14 +64,16 @@ impl Operator for Attention {
             *last = width;
         }
         new_f32(&shape, |out| {
-            for w in offsets.windows(2) {
+            for (i, w) in offsets.windows(2).enumerate() {
                 let (a, b) = (w[0], w[1]);
+                // Rows of the queries and of the output.
+                let (from, to) = if s.first_only { (i, i + 1) } else { (a, b) };
                 let keep: Option<Vec<u8>> = (self.masked && mask[a..b].contains(&0))
                     .then(|| mask[a..b].iter().map(|&m| u8::from(m != 0)).collect());
-                let queries = Rows { data: &q[a * qc..b * qc], stride: qc, offset: q0 };
+                let queries = Rows { data: &q[from * qc..to * qc], stride: qc, offset: q0 };
                 let keys = Rows { data: &k[a * kc..b * kc], stride: kc, offset: k0 };
                 let values = Rows { data: &v[a * vc..b * vc], stride: vc, offset: v0 };
-                let out = &mut out[a * width..b * width];
+                let out = &mut out[from * width..to * width];
                 let shape = |rows: usize| kernels::Attention {
                     queries: rows,
                     keys: b - a,
@@ -80,14 +86,24 @@ impl Operator for Attention {
                     probability_quant: s.prob_quant,
                 };
                 let isa = ctx.isa;
-                if ctx.threads <= 1 || b - a < 32 {
+                if ctx.threads <= 1 || to - from < 32 {
                     let scratch = &mut ctx.scratch.attention;
-                    kernels::attention_f32(isa, queries, keys, values, &shape(b - a), scratch, out, width)?;
+                    kernels::attention_f32(
+                        isa,
+                        queries,
+                        keys,
+                        values,
+                        &shape(to - from),
+                        scratch,
+                        out,
+                        width,
+                    )?;
                     continue;
                 }
                 super::over_rows(ctx.threads, 16, out, width, |first, part| {
                     let rows = part.len() / width;
-                    let queries = Rows { data: &q[(a + first) * qc..(a + first + rows) * qc], ..queries };
+                    let queries =
+                        Rows { data: &q[(from + first) * qc..(from + first + rows) * qc], ..queries };
                     // A thread's own scratch: the keys are packed once per thread.
                     let mut scratch = kernels::AttentionScratch::new();
                     kernels::attention_f32(

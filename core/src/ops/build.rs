@@ -259,6 +259,7 @@ impl Builder<'_> {
             scale,
             columns,
             masked: self.n.int("masked") == Some(1),
+            first_only: false,
             score_quant: quant("score_quant")?,
             prob_quant: quant("prob_quant")?,
         })

@@ -4,6 +4,7 @@ use tract_onnx::tract_hir::internal::*;
 
 use super::rows::rows;
 use super::{Operator, RunContext, new_f32, over_rows, with_channels};
+use crate::kernels::pack::PANEL;
 use crate::kernels::{self, ActQuant, Activation, LinearI8, PackedF32, PackedI8};
 use crate::model::tensor::Tensor as Constant;
 
@@ -46,9 +47,40 @@ pub struct Linear {
     pub epilogue: Activation,
 }
 
+impl Linear {
+    /// The layer that gives only the outputs `start..start + length`; `None` if they do not lie on whole panels.
+    pub fn columns(&self, start: usize, length: usize) -> Option<Linear> {
+        let end = start.checked_add(length).filter(|&e| e <= self.n && length > 0)?;
+        if !start.is_multiple_of(PANEL) || !(end.is_multiple_of(PANEL) || end == self.n) {
+            return None;
+        }
+        fn some<T: Copy>(all: &[T], n: usize, start: usize, end: usize) -> Vec<T> {
+            if all.len() == n { all[start..end].to_vec() } else { all.to_vec() }
+        }
+        let panels = |row: usize| start / PANEL * row..end.div_ceil(PANEL) * row;
+        let weights = match &self.weights {
+            Weights::Int8(w) => Weights::Int8(Int8 {
+                packed: w.packed.part(panels(w.packed.len() / self.n.div_ceil(PANEL)))?,
+                scale: some(&w.scale, self.n, start, end),
+                zero: w.zero.as_ref().map(|z| some(z, self.n, start, end)),
+                col_sum: some(&w.col_sum, self.n, start, end),
+                activation: w.activation,
+            }),
+            Weights::Float(w) => Weights::Float(w.get(panels(w.len() / self.n.div_ceil(PANEL)))?.to_vec()),
+        };
+        let bias = self.bias.as_ref().map(|b| some(b, self.n, start, end));
+        Some(Linear { k: self.k, n: length, weights, bias, epilogue: self.epilogue })
+    }
+}
+
 impl Operator for Linear {
     fn kind(&self) -> &'static str {
         "Linear"
+    }
+
+    fn row_wise(&self) -> bool {
+        // One scale for all rows is what makes a row depend on the others.
+        !matches!(&self.weights, Weights::Int8(w) if w.activation == ActQuant::PerTensor)
     }
 
     fn dtype(&self) -> &'static str {

@@ -17,6 +17,10 @@ impl Operator for Unary {
         "Unary"
     }
 
+    fn row_wise(&self) -> bool {
+        true
+    }
+
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         let x = f32s(inputs[0])?;
         new_f32(inputs[0].shape(), |out| {
@@ -39,6 +43,10 @@ pub struct FakeQuant {
 impl Operator for FakeQuant {
     fn kind(&self) -> &'static str {
         "FakeQuant"
+    }
+
+    fn row_wise(&self) -> bool {
+        true
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
@@ -159,6 +167,10 @@ impl Map {
 impl Operator for Map {
     fn kind(&self) -> &'static str {
         "Map"
+    }
+
+    fn row_wise(&self) -> bool {
+        true
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {

@@ -39,13 +39,18 @@ pub struct RunContext<'a> {
 }
 
 /// An operator over packed rows. Immutable and shared by all threads.
-pub trait Operator: Debug + Send + Sync + 'static {
+pub trait Operator: std::any::Any + Debug + Send + Sync + 'static {
     /// The operator's name, as in the graph.
     fn kind(&self) -> &'static str;
 
     /// What its heavy arithmetic works on: `i8` or `f32`.
     fn dtype(&self) -> &'static str {
         "f32"
+    }
+
+    /// Whether row `i` of the output depends on row `i` of the inputs alone, and all inputs have rows.
+    fn row_wise(&self) -> bool {
+        false
     }
 
     /// The output's shape: the first input's, unless the operator says otherwise.

@@ -22,6 +22,10 @@ impl Operator for LayerNorm {
         "LayerNorm"
     }
 
+    fn row_wise(&self) -> bool {
+        true
+    }
+
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         let (x, c) = rows(inputs[0])?;
         ensure!(c == self.gamma.len() && c == self.beta.len(), "layer norm does not fit its input");

@@ -68,6 +68,10 @@ impl Operator for L2Normalize {
         "L2Normalize"
     }
 
+    fn row_wise(&self) -> bool {
+        true
+    }
+
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         let (x, c) = rows(inputs[0])?;
         new_f32(inputs[0].shape(), |out| {
@@ -89,6 +93,10 @@ pub struct Columns {
 impl Operator for Columns {
     fn kind(&self) -> &'static str {
         "Columns"
+    }
+
+    fn row_wise(&self) -> bool {
+        true
     }
 
     fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
@@ -145,6 +153,10 @@ impl Operator for Identity {
         "Identity"
     }
 
+    fn row_wise(&self) -> bool {
+        true
+    }
+
     fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         Ok(inputs[0].clone())
     }
@@ -157,6 +169,10 @@ pub struct Add;
 impl Operator for Add {
     fn kind(&self) -> &'static str {
         "Add"
+    }
+
+    fn row_wise(&self) -> bool {
+        true
     }
 
     fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
@@ -183,6 +199,10 @@ pub struct Channels {
 impl Operator for Channels {
     fn kind(&self) -> &'static str {
         if self.multiply { "MulChannels" } else { "AddChannels" }
+    }
+
+    fn row_wise(&self) -> bool {
+        true
     }
 
     fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
