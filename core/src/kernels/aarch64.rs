@@ -4,22 +4,21 @@
 //! the column sums. The tile holds 4 rows x 16 columns in 16 registers. `vdotq_s32` is not stable in Rust
 //! 1.95, hence `asm!` for this one instruction.
 
-use super::linear::{DotTile, Input, LinearI8, Sums, TileInput, drive};
+use super::tile::{DotTile, Job, Sums, TileInput};
 use std::arch::aarch64::{
     int8x16_t, int32x4_t, vdupq_n_s32, vdupq_n_u8, veorq_u8, vld1q_s8, vld1q_u8, vreinterpretq_s8_u8,
     vst1q_s32,
 };
 use std::arch::asm;
 
-/// The linear layer. Call only where [`Isa::NeonDotprod`](super::Isa::NeonDotprod) is available.
-pub(super) fn linear_dotprod(x: &Input, w: &LinearI8, out: &mut [f32]) {
+/// Does `job` with this tile. Call only where [`Isa::NeonDotprod`](super::Isa::NeonDotprod) is available.
+pub(super) fn with_dotprod(job: impl Job) {
+    #[target_feature(enable = "neon,dotprod")]
+    fn with(job: impl Job) {
+        job.run(Dotprod);
+    }
     // SAFETY: the caller checked for these features.
-    unsafe { linear(x, w, out) }
-}
-
-#[target_feature(enable = "neon,dotprod")]
-fn linear(x: &Input, w: &LinearI8, out: &mut [f32]) {
-    drive(Dotprod, x, w, out);
+    unsafe { with(job) }
 }
 
 #[derive(Clone, Copy)]
@@ -33,7 +32,7 @@ impl DotTile for Dotprod {
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
         tile.assert_in_bounds();
-        // SAFETY: the tile lies inside its slices (asserted); `Dotprod` exists only inside `linear`, which
+        // SAFETY: the tile lies inside its slices (asserted); `Dotprod` exists only inside `with`, which
         // has the CPU features.
         unsafe {
             match tile.rows {

@@ -1,7 +1,7 @@
 //! The integer tile in plain Rust: the definition that every other one must equal.
 
-use super::linear::{DotTile, Sums, TileInput};
 use super::pack::PANEL;
+use super::tile::{DotTile, Sums, TileInput};
 
 /// Two rows of one panel at a time: few enough sums to stay in 16 vector registers.
 #[derive(Clone, Copy)]

@@ -1,14 +1,14 @@
 //! Linear layers in int8: the driver that every instruction set shares, and the way from sums to floats.
 //!
-//! A kernel file contributes only a `DotTile`: exact integer sums of a few rows times a few panels. The
-//! loop over tiles, the zero points, scales, bias and activation are this file, compiled once per ISA.
+//! An instruction set contributes only its [tile](super::tile): exact integer sums of a few rows times a few
+//! panels. The loop over tiles, the zero points, scales, bias and activation are this file, compiled once per ISA.
 
 use super::counts::{Kernel, count};
-use super::generic;
 use super::isa::Isa;
 use super::math::{Activation, activate16};
 use super::pack::{PANEL, PackedI8};
 use super::quant::{QuantRows, RowQuant};
+use super::tile::{self, DotTile, Job, Sums, TileInput};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -100,19 +100,13 @@ pub fn linear_i8_rows(
         split: x.split(),
         k: x.k(),
     };
-    match isa.usable() {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => super::x86_64::linear_avx512vnni(&input, w, out),
-        #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => super::aarch64::linear_dotprod(&input, w, out),
-        _ => drive(generic::Tile, &input, w, out),
-    }
+    tile::run(isa, Layer { x: &input, w, out });
     count(Kernel::LinearI8, isa);
     Ok(())
 }
 
 /// A run of quantised rows.
-pub(super) struct Input<'a> {
+struct Input<'a> {
     data: &'a [u8],
     meta: &'a [RowQuant],
     rows: usize,
@@ -121,63 +115,25 @@ pub(super) struct Input<'a> {
     k: usize,
 }
 
-/// Most rows and panels of a tile on any ISA.
-pub(super) const TILE_ROWS: usize = 8;
-pub(super) const TILE_PANELS: usize = 4;
-
-/// The integer sums of a tile: row, panel, column.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub(super) struct Sums(pub [[[i32; PANEL]; TILE_PANELS]; TILE_ROWS]);
-
-impl Sums {
-    const ZERO: Sums = Sums([[[0; PANEL]; TILE_PANELS]; TILE_ROWS]);
-}
-
-/// A tile's operands: `rows` rows of `k` bytes (a multiple of 64), `stride` apart, and `panels` panels of
-/// weights, `panel_stride` apart.
-pub(super) struct TileInput<'a> {
-    pub a: &'a [u8],
-    pub stride: usize,
-    pub rows: usize,
-    pub w: &'a [i8],
-    pub panel_stride: usize,
-    pub panels: usize,
-    pub k: usize,
-    /// Weights that are needed soon: the tile may ask for them to be brought nearer.
-    pub soon: &'a [i8],
-}
-
-impl TileInput<'_> {
-    /// Panics unless all that the tile reads lies inside its slices: the check behind the pointers of the
-    /// ISA kernels. It costs nothing beside a tile.
-    #[inline(always)]
-    pub fn assert_in_bounds(&self) {
-        assert!(self.rows >= 1 && self.rows <= TILE_ROWS && self.panels >= 1 && self.panels <= TILE_PANELS);
-        assert!(self.k.is_multiple_of(64));
-        assert!((self.rows - 1) * self.stride + self.k <= self.a.len());
-        assert!((self.panels - 1) * self.panel_stride + self.k * PANEL <= self.w.len());
-    }
-}
-
-/// The part of the linear layer that an ISA writes by hand.
-pub(super) trait DotTile: Copy {
-    /// Rows per tile at most, up to [`TILE_ROWS`].
-    const ROWS: usize;
-    /// Panels per tile at most, up to [`TILE_PANELS`].
-    const PANELS: usize;
-    /// What the tile takes from every activation: 0, or 128 where both operands must be signed.
-    const BIAS: i32;
-    /// `sums[r][c] = sum over k of (a[r][k] - BIAS) * w[k][c]`, wrapping.
-    fn dot(self, tile: &TileInput, sums: &mut Sums);
-}
-
 /// Bytes of activations that are kept in the cache while all weights pass by.
 const BLOCK_BYTES: usize = 512 * 1024;
 
+struct Layer<'a> {
+    x: &'a Input<'a>,
+    w: &'a LinearI8<'a>,
+    out: &'a mut [f32],
+}
+
+impl Job for Layer<'_> {
+    #[inline(always)]
+    fn run<D: DotTile>(self, dot: D) {
+        drive(dot, self.x, self.w, self.out);
+    }
+}
+
 /// The loop over tiles: blocks of rows, in them groups of panels, in them tiles of rows.
 #[inline(always)]
-pub(super) fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
+fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
     let (n, panel_stride) = (w.weights.n(), w.weights.k_padded() * PANEL);
     let block = (BLOCK_BYTES / x.stride).max(D::ROWS).next_multiple_of(D::ROWS);
     let mut sums = [Sums::ZERO; 2];

@@ -48,6 +48,7 @@ pub mod pack;
 pub mod quant;
 #[cfg(test)]
 mod tests;
+mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 

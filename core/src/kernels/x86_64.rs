@@ -3,21 +3,20 @@
 //! `VPDPBUSD` multiplies unsigned activations by signed weights, four products per 32-bit lane, without
 //! saturation. The tile holds 6 rows x 64 columns in 24 registers and leaves 8 for operands.
 
-use super::linear::{DotTile, Input, LinearI8, Sums, TileInput, drive};
+use super::tile::{DotTile, Job, Sums, TileInput};
 use std::arch::x86_64::{
     _MM_HINT_T1, _mm_prefetch, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
     _mm512_setzero_si512, _mm512_storeu_si512,
 };
 
-/// The linear layer. Call only where [`Isa::Avx512Vnni`](super::Isa::Avx512Vnni) is available.
-pub(super) fn linear_avx512vnni(x: &Input, w: &LinearI8, out: &mut [f32]) {
+/// Does `job` with this tile. Call only where [`Isa::Avx512Vnni`](super::Isa::Avx512Vnni) is available.
+pub(super) fn with_avx512vnni(job: impl Job) {
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn with(job: impl Job) {
+        job.run(Vnni);
+    }
     // SAFETY: the caller checked for these features.
-    unsafe { linear(x, w, out) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn linear(x: &Input, w: &LinearI8, out: &mut [f32]) {
-    drive(Vnni, x, w, out);
+    unsafe { with(job) }
 }
 
 #[derive(Clone, Copy)]
@@ -43,7 +42,7 @@ impl DotTile for Vnni {
                 }
             };
         }
-        // SAFETY: the tile lies inside its slices (asserted); `Vnni` exists only inside `linear`, which
+        // SAFETY: the tile lies inside its slices (asserted); `Vnni` exists only inside `with`, which
         // has the CPU features.
         unsafe {
             match tile.panels {
