@@ -27,6 +27,7 @@ pub fn quantize(g: &mut Graph) -> Result<Summary> {
                 linear(g, id)?;
                 summary.linears += 1;
             }
+            "Attention" => attention(g, id),
             "Lookup" => summary.tables += usize::from(table(g, id)?),
             _ => {}
         }
@@ -74,6 +75,14 @@ fn linear(g: &mut Graph, id: usize) -> Result<()> {
     node.inputs[4] = None;
     node.attrs.insert("activation".into(), Attr::Str("per_token".into()));
     Ok(())
+}
+
+/// Both products of attention in int8, where the graph does not ask for other steps.
+fn attention(g: &mut Graph, id: usize) {
+    let attrs = &mut g.nodes[id].attrs;
+    if !attrs.contains_key("score_quant") && !attrs.contains_key("prob_quant") {
+        attrs.insert("int8".into(), Attr::Int(1));
+    }
 }
 
 /// `[n/16][k/4][16][4]`, k padded to 64.

@@ -3,6 +3,7 @@
 //! Masked keys are left out when keys and values are packed, so a masked sequence gives the same bits as
 //! the shorter sequence without those keys.
 
+use super::attention_i8::AttentionI8Scratch;
 use super::counts::{Kernel, count};
 use super::gemm::{Matrix, gemm_block};
 use super::isa::{Isa, multiversion};
@@ -46,19 +47,29 @@ pub struct Attention<'a> {
     pub probability_quant: Option<FakeQuant>,
 }
 
-/// Working memory of [`attention_f32`]; keep it and use it again.
+/// Working memory of [`attention_f32`] and [`attention_i8`](super::attention_i8()); keep it and use it again.
 #[derive(Clone, Debug, Default)]
 pub struct AttentionScratch {
     keys: Vec<f32>,
     values: Vec<f32>,
     scores: Vec<f32>,
-    kept: Vec<u32>,
+    pub(super) kept: Vec<u32>,
+    pub(super) int8: AttentionI8Scratch,
 }
 
 impl AttentionScratch {
     /// Empty.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Leaves in it what no run may depend on.
+    #[cfg(test)]
+    pub(super) fn dirty(&mut self) {
+        for v in [&mut self.keys, &mut self.values, &mut self.scores] {
+            v.resize(100, f32::NAN);
+        }
+        self.int8.dirty();
     }
 }
 
@@ -78,6 +89,35 @@ pub fn attention_f32(
     out_stride: usize,
 ) -> Result<()> {
     let s = shape;
+    check(&q, &k, &v, s, out.len(), out_stride)?;
+    let too_large = || Error::exhausted("the sequence is too long for attention");
+    if s.queries == 0 || s.keys == 0 {
+        for i in 0..s.queries {
+            out[i * out_stride..][..s.heads * s.value_dim].fill(0.0);
+        }
+        return Ok(());
+    }
+    let uniform = keep(s, &mut scratch.kept);
+    let padded = scratch.kept.len().next_multiple_of(PANEL);
+    let values = s.value_dim.next_multiple_of(PANEL).checked_mul(scratch.kept.len()).ok_or_else(too_large)?;
+    scratch.keys.resize(padded.checked_mul(s.head_dim).ok_or_else(too_large)?, 0.0);
+    scratch.values.resize(values, 0.0);
+    scratch.scores.resize(padded.checked_mul(BLOCK).ok_or_else(too_large)?, 0.0);
+    heads(isa, q, k, v, s, uniform, scratch, out, out_stride);
+    count(Kernel::AttentionF32, isa);
+    Ok(())
+}
+
+/// Whether queries, keys, values, output and mask fit `shape`.
+pub(super) fn check(
+    q: &Rows,
+    k: &Rows,
+    v: &Rows,
+    shape: &Attention,
+    out_len: usize,
+    out_stride: usize,
+) -> Result<()> {
+    let s = shape;
     let fits = |rows: usize, stride: usize, offset: usize, dim: usize, len: usize| -> bool {
         let Some(width) = s.heads.checked_mul(dim).and_then(|w| w.checked_add(offset)) else { return false };
         if rows == 0 {
@@ -92,7 +132,7 @@ pub fn attention_f32(
         "keys"
     } else if !fits(s.keys, v.stride, v.offset, s.value_dim, v.data.len()) {
         "values"
-    } else if !fits(s.queries, out_stride, 0, s.value_dim, out.len()) {
+    } else if !fits(s.queries, out_stride, 0, s.value_dim, out_len) {
         "output"
     } else if s.mask.is_some_and(|m| m.len() != s.keys) || u32::try_from(s.keys).is_err() {
         "mask"
@@ -105,29 +145,21 @@ pub fn attention_f32(
             s.queries, s.keys, s.heads
         )));
     }
-    let too_large = || Error::exhausted("the sequence is too long for attention");
-    if s.queries == 0 || s.keys == 0 {
-        for i in 0..s.queries {
-            out[i * out_stride..][..s.heads * s.value_dim].fill(0.0);
-        }
-        return Ok(());
-    }
-    scratch.kept.clear();
-    match s.mask {
-        Some(mask) if mask.iter().any(|&m| m != 0) => {
-            scratch.kept.extend((0u32..).zip(mask).filter(|(_, m)| **m != 0).map(|(j, _)| j));
-        }
-        _ => scratch.kept.extend(0..s.keys as u32),
-    }
-    let uniform = s.mask.is_some_and(|m| m.iter().all(|&m| m == 0));
-    let padded = scratch.kept.len().next_multiple_of(PANEL);
-    let values = s.value_dim.next_multiple_of(PANEL).checked_mul(scratch.kept.len()).ok_or_else(too_large)?;
-    scratch.keys.resize(padded.checked_mul(s.head_dim).ok_or_else(too_large)?, 0.0);
-    scratch.values.resize(values, 0.0);
-    scratch.scores.resize(padded.checked_mul(BLOCK).ok_or_else(too_large)?, 0.0);
-    heads(isa, q, k, v, s, uniform, scratch, out, out_stride);
-    count(Kernel::AttentionF32, isa);
     Ok(())
+}
+
+/// Fills `kept` with the keys that are not masked. If all are, all are kept and the result is true: each gets the
+/// same weight.
+pub(super) fn keep(shape: &Attention, kept: &mut Vec<u32>) -> bool {
+    kept.clear();
+    if let Some(mask) = shape.mask {
+        kept.extend((0u32..).zip(mask).filter(|(_, m)| **m != 0).map(|(j, _)| j));
+    }
+    let uniform = shape.mask.is_some() && kept.is_empty();
+    if kept.is_empty() {
+        kept.extend(0..shape.keys as u32);
+    }
+    uniform
 }
 
 multiversion! {
@@ -157,7 +189,7 @@ fn heads_body<const R: usize, const P: usize>(
 ) {
     let s = shape;
     let (d, dv) = (s.head_dim, s.value_dim);
-    let AttentionScratch { keys, values, scores, kept } = scratch;
+    let AttentionScratch { keys, values, scores, kept, .. } = scratch;
     let (len, padded) = (kept.len(), kept.len().next_multiple_of(PANEL));
     for head in 0..s.heads {
         pack_keys(k, head * d, d, kept, keys);

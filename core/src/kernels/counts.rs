@@ -14,6 +14,8 @@ pub enum Kernel {
     GemmF32,
     /// [`attention_f32`](super::attention_f32).
     AttentionF32,
+    /// [`attention_i8`](super::attention_i8()).
+    AttentionI8,
     /// [`layer_norm`](super::layer_norm) and its in-place form.
     LayerNorm,
     /// The element-wise functions of [`math`](super::math), fake quantisation and embedding rows.
@@ -22,11 +24,12 @@ pub enum Kernel {
 
 impl Kernel {
     /// All families, in the order of their discriminants.
-    pub const ALL: [Kernel; 6] = [
+    pub const ALL: [Kernel; 7] = [
         Kernel::LinearI8,
         Kernel::QuantizeRows,
         Kernel::GemmF32,
         Kernel::AttentionF32,
+        Kernel::AttentionI8,
         Kernel::LayerNorm,
         Kernel::Elementwise,
     ];
@@ -38,6 +41,7 @@ impl Kernel {
             Kernel::QuantizeRows => "quantize_rows",
             Kernel::GemmF32 => "gemm_f32",
             Kernel::AttentionF32 => "attention_f32",
+            Kernel::AttentionI8 => "attention_i8",
             Kernel::LayerNorm => "layer_norm",
             Kernel::Elementwise => "elementwise",
         }
@@ -89,7 +93,7 @@ impl KernelCounts {
 }
 
 thread_local! {
-    static COUNTS: Cell<KernelCounts> = const { Cell::new(KernelCounts { calls: [[0; 3]; 6] }) };
+    static COUNTS: Cell<KernelCounts> = const { Cell::new(KernelCounts { calls: [[0; Isa::ALL.len()]; Kernel::ALL.len()] }) };
 }
 
 /// The counts of the calling thread. Read before and after, and take the difference with

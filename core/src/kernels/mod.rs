@@ -18,7 +18,7 @@
 //! | quantise and dequantise at once | [`fake_quant`], [`FakeQuant`] |
 //! | embedding row from int8 | [`dequantize_embedding`] |
 //! | `f32` linear layer | [`gemm_f32`] |
-//! | attention of one sequence | [`attention_f32`], [`softmax_rows`] |
+//! | attention of one sequence | [`attention_f32`], [`attention_i8()`], [`softmax_rows`] |
 //! | residual and layer norm | [`layer_norm`], [`layer_norm_in_place`], [`add_in_place`] |
 //! | element-wise | [`activate`], [`exp_slice`], [`erf_slice`] |
 //! | pooling | [`mean_pool`], [`l2_normalize`] |
@@ -36,6 +36,7 @@
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
 pub mod attention;
+mod attention_i8;
 pub mod counts;
 pub mod env;
 pub mod float;
@@ -53,6 +54,7 @@ mod tile;
 mod x86_64;
 
 pub use attention::{Attention, AttentionScratch, Rows, attention_f32, softmax_rows};
+pub use attention_i8::{AttentionI8Scratch, attention_i8};
 pub use counts::{Kernel, KernelCounts, kernel_counts};
 pub use env::with_default_float_env;
 pub use float::{

@@ -272,7 +272,7 @@ fn asymmetric(min: f32, max: f32) -> Steps {
 
 /// `scale`, or 1 if it is zero, denormal or NaN: every value of such a row is then step zero.
 #[inline(always)]
-fn usable_scale(scale: f32) -> f32 {
+pub(super) fn usable_scale(scale: f32) -> f32 {
     if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
 }
 

@@ -24,6 +24,8 @@ pub struct Attention {
     pub masked: bool,
     /// The queries are one row per sequence.
     pub first_only: bool,
+    /// Both products in int8.
+    pub int8: bool,
     /// Fake quantization of the scaled scores.
     pub score_quant: Option<FakeQuant>,
     /// Fake quantization of the probabilities.
@@ -33,6 +35,10 @@ pub struct Attention {
 impl Operator for Attention {
     fn kind(&self) -> &'static str {
         "Attention"
+    }
+
+    fn dtype(&self) -> &'static str {
+        if self.int8 { "i8" } else { "f32" }
     }
 
     fn shape(&self, inputs: &[&[TDim]]) -> TractResult<TVec<TDim>> {
@@ -59,6 +65,7 @@ impl Operator for Attention {
         let mask = i64s(inputs[4])?;
         ensure!(mask.len() == n, "the mask has another length than the rows");
         let width = s.heads * s.value_size;
+        let attend = if s.int8 { kernels::attention_i8 } else { kernels::attention_f32 };
         let mut shape: TVec<usize> = inputs[0].shape().into();
         if let Some(last) = shape.last_mut() {
             *last = width;
@@ -88,16 +95,7 @@ impl Operator for Attention {
                 let isa = ctx.isa;
                 if ctx.threads <= 1 || to - from < 32 {
                     let scratch = &mut ctx.scratch.attention;
-                    kernels::attention_f32(
-                        isa,
-                        queries,
-                        keys,
-                        values,
-                        &shape(to - from),
-                        scratch,
-                        out,
-                        width,
-                    )?;
+                    attend(isa, queries, keys, values, &shape(to - from), scratch, out, width)?;
                     continue;
                 }
                 super::over_rows(ctx.threads, 16, out, width, |first, part| {
@@ -106,16 +104,7 @@ impl Operator for Attention {
                         Rows { data: &q[(from + first) * qc..(from + first + rows) * qc], ..queries };
                     // A thread's own scratch: the keys are packed once per thread.
                     let mut scratch = kernels::AttentionScratch::new();
-                    kernels::attention_f32(
-                        isa,
-                        queries,
-                        keys,
-                        values,
-                        &shape(rows),
-                        &mut scratch,
-                        part,
-                        width,
-                    )
+                    attend(isa, queries, keys, values, &shape(rows), &mut scratch, part, width)
                 })?;
             }
             Ok(())

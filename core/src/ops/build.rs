@@ -252,7 +252,13 @@ impl Builder<'_> {
             },
             Some(_) => self.bad(&format!("attribute `{name}` is no list of numbers")),
         };
+        let int8 = self.n.int("int8") == Some(1);
+        let (score_quant, prob_quant) = (quant("score_quant")?, quant("prob_quant")?);
+        if int8 && (score_quant.is_some() || prob_quant.is_some()) {
+            return self.bad("int8 attention has no fake quantization");
+        }
         Ok(Attention {
+            int8,
             heads,
             head_size,
             value_size,
@@ -260,8 +266,8 @@ impl Builder<'_> {
             columns,
             masked: self.n.int("masked") == Some(1),
             first_only: false,
-            score_quant: quant("score_quant")?,
-            prob_quant: quant("prob_quant")?,
+            score_quant,
+            prob_quant,
         })
     }
 

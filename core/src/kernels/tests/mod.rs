@@ -1,5 +1,6 @@
 //! Tests of the kernels: every instruction set against the generic one and against plain references.
 
+mod attention;
 mod floats;
 mod integers;
 mod pinned;
