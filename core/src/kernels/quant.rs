@@ -47,6 +47,7 @@ pub struct QuantRows {
     data: Vec<u8>,
     meta: Vec<RowQuant>,
     ordered: Vec<f32>,
+    moved: Vec<(u16, u16)>,
 }
 
 /// Scale, zero point and sum of one segment of a row.
@@ -167,9 +168,14 @@ pub fn quantize_rows(
     // Padding bytes meet weights of zero, so what is left in them from an earlier use does no harm.
     out.data.resize(bytes, 0);
     out.meta.resize(m * segments, RowQuant::default());
-    out.ordered.resize(if order.is_some() { k } else { 0 }, 0.0);
+    // A few loud channels change places with quiet ones, the others stay: only the moves are done one by one.
+    out.moved.clear();
+    out.moved.extend(order.unwrap_or(&[]).iter().enumerate().filter_map(|(place, &channel)| {
+        (usize::from(channel) != place).then_some((place as u16, channel))
+    }));
+    out.ordered.resize(if out.moved.is_empty() { 0 } else { k }, 0.0);
     let shape = Shape { k, k_padded, split };
-    quantize(isa, x, shape, order, mode, &mut out.data, &mut out.meta, &mut out.ordered);
+    quantize(isa, x, shape, &out.moved, mode, &mut out.data, &mut out.meta, &mut out.ordered);
     count(Kernel::QuantizeRows, isa);
     Ok(())
 }
@@ -185,7 +191,7 @@ multiversion! {
     fn quantize(
         x: &[f32],
         shape: Shape,
-        order: Option<&[u16]>,
+        moved: &[(u16, u16)],
         mode: &ActQuant,
         data: &mut [u8],
         meta: &mut [RowQuant],
@@ -206,7 +212,7 @@ struct Steps {
 fn quantize_body(
     x: &[f32],
     shape: Shape,
-    order: Option<&[u16]>,
+    moved: &[(u16, u16)],
     mode: &ActQuant,
     data: &mut [u8],
     meta: &mut [RowQuant],
@@ -219,7 +225,7 @@ fn quantize_body(
     if let ActQuant::PerTensor = mode {
         let mut range = [(0.0f32, 0.0f32); 2];
         for row in x.chunks_exact(k) {
-            let row = in_order(row, order, ordered);
+            let row = in_order(row, moved, ordered);
             for (r, part) in range.iter_mut().zip([&row[..split], &row[split..]]) {
                 let (min, max) = min_max(part);
                 *r = (if min < r.0 { min } else { r.0 }, if max > r.1 { max } else { r.1 });
@@ -233,7 +239,7 @@ fn quantize_body(
     for ((row, q), info) in
         x.chunks_exact(k).zip(data.chunks_exact_mut(k_padded)).zip(meta.chunks_exact_mut(segments))
     {
-        let row = in_order(row, order, ordered);
+        let row = in_order(row, moved, ordered);
         for (s, info) in info.iter_mut().enumerate() {
             let range = if s == 0 { 0..split } else { split..k };
             let (part, q) = (&row[range.clone()], &mut q[range]);
@@ -276,12 +282,15 @@ pub(super) fn usable_scale(scale: f32) -> f32 {
     if scale >= f32::MIN_POSITIVE { scale } else { 1.0 }
 }
 
-/// `row`, or its channels in the given order, copied to `ordered`.
+/// `row`, or a copy in which each place of `moved` holds the channel beside it.
 #[inline(always)]
-fn in_order<'a>(row: &'a [f32], order: Option<&[u16]>, ordered: &'a mut [f32]) -> &'a [f32] {
-    let Some(order) = order else { return row };
-    for (y, &i) in ordered.iter_mut().zip(order) {
-        *y = row[usize::from(i)];
+fn in_order<'a>(row: &'a [f32], moved: &[(u16, u16)], ordered: &'a mut [f32]) -> &'a [f32] {
+    if moved.is_empty() {
+        return row;
+    }
+    ordered.copy_from_slice(row);
+    for &(place, channel) in moved {
+        ordered[usize::from(place)] = row[usize::from(channel)];
     }
     ordered
 }

@@ -116,6 +116,10 @@ pub struct RunOptions<'a> {
     pub stats: Option<&'a mut Vec<NodeStats>>,
 }
 
+/// What [`Plan::run_tapped`] calls for each node with its name, its operator and its first input, where that is
+/// of floats.
+pub type Tap<'a> = &'a mut dyn FnMut(&str, &str, &[f32]);
+
 type State = TypedSimpleState;
 type TractPlan = Arc<TypedSimplePlan>;
 
@@ -275,6 +279,17 @@ impl Plan {
     /// The calling thread's floating-point mode (rounding, flushing) is set to the standard one for the
     /// run and restored after it.
     pub fn run(&self, batch: &Batch, wanted: &[usize], options: RunOptions) -> Result<Vec<Output>> {
+        self.run_tapped(batch, wanted, options, None)
+    }
+
+    /// [`Plan::run`] that shows `tap` the first input of every node, in the order in which they run.
+    pub fn run_tapped(
+        &self,
+        batch: &Batch,
+        wanted: &[usize],
+        options: RunOptions,
+        tap: Option<Tap<'_>>,
+    ) -> Result<Vec<Output>> {
         let n = batch.ids.len();
         if batch.types.len() != n || batch.mask.len() != n || batch.offsets.last() != Some(&(n as i64)) {
             return Err(Error::invalid("a batch's ids, types, mask and offsets do not fit each other"));
@@ -287,7 +302,7 @@ impl Plan {
             return Ok(wanted.iter().filter_map(empty).collect());
         }
         let (mut state, mut scratch) = self.take_idle(wanted)?;
-        let result = with_default_float_env(|| self.run_state(&mut state, &mut scratch, batch, options));
+        let result = with_default_float_env(|| self.run_state(&mut state, &mut scratch, batch, options, tap));
         let tensors = result?;
         let mut outputs = vec![];
         for (&w, t) in wanted.iter().zip(tensors) {
@@ -317,6 +332,7 @@ impl Plan {
         scratch: &mut Scratch,
         batch: &Batch,
         mut options: RunOptions,
+        mut tap: Option<Tap<'_>>,
     ) -> Result<TVec<TValue>> {
         let mut inputs: TVec<TValue> = tvec!();
         for outlet in state.model().input_outlets().map_err(|e| Error::internal(e.to_string()))? {
@@ -334,6 +350,11 @@ impl Plan {
             state.run_plan_with_eval(inputs, |ctx, op_state, node, inputs| -> TractResult<TVec<TValue>> {
                 options.stop.check().map_err(anyhow_error)?;
                 let ours = node.op.downcast_ref::<PocketOp>();
+                if let (Some(tap), Some(op), Some(Ok(x))) =
+                    (&mut tap, ours, inputs.first().map(|x| crate::ops::f32s(x)))
+                {
+                    tap(&self.given_name(&node.name), op.0.kind(), x);
+                }
                 let (before, start) = match options.stats {
                     Some(_) => (kernel_counts(), Instant::now()),
                     None => (KernelCounts::default(), Instant::now()),

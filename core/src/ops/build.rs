@@ -207,17 +207,47 @@ impl Builder<'_> {
                     Some(_) => Some(self.i32s(4)?),
                     None => None,
                 };
+                let (split, order) = (self.split(k)?, self.order(k)?);
                 let fits = |len: usize| len == 1 || len == n;
-                if !fits(scale.len()) || zero.as_ref().is_some_and(|z| !fits(z.len())) || col_sum.len() != n {
+                let sums = n * (1 + usize::from(split.is_some()));
+                if !fits(scale.len()) || zero.as_ref().is_some_and(|z| !fits(z.len())) || col_sum.len() != sums
+                {
                     return self.bad("its scales, zero points or column sums do not fit its outputs");
                 }
                 if zero.iter().flatten().any(|z| !(-256..=256).contains(z)) {
                     return self.bad("a weight's zero point is out of range");
                 }
-                Weights::Int8(Int8 { packed, scale, zero, col_sum, activation })
+                Weights::Int8(Int8 { packed, scale, zero, col_sum, activation, split, order })
             }
         };
         Ok(Linear { k, n, weights, bias, epilogue: self.function("epilogue")? })
+    }
+
+    /// Where the channels with a scale of their own start: whole blocks of K at its end.
+    fn split(&self, k: usize) -> Result<Option<usize>> {
+        if self.n.int("split").is_none() {
+            return Ok(None);
+        }
+        let split = self.size("split")?;
+        if split == 0 || split >= k || !split.is_multiple_of(kernels::pack::K_ALIGN) {
+            return self.bad("attribute `split` is not a multiple of 64 inside its inputs");
+        }
+        Ok(Some(split))
+    }
+
+    /// For each place of K the input channel that stands there, each once.
+    fn order(&self, k: usize) -> Result<Option<Vec<u16>>> {
+        if self.n.input(6).is_none() {
+            return Ok(None);
+        }
+        let order = self.i32s(6)?;
+        let mut seen = vec![false; k];
+        let place = |i: &i32| usize::try_from(*i).ok().and_then(|i| seen.get_mut(i)).map(|s| std::mem::replace(s, true));
+        if order.len() != k || !order.iter().map(place).all(|seen| seen == Some(false)) {
+            return self.bad("its order does not name every input channel once");
+        }
+        // K is at most 65,536, so that every channel is a `u16`.
+        Ok(Some(order.iter().map(|&i| i as u16).collect()))
     }
 
     fn attention(&self) -> Result<Attention> {

@@ -17,10 +17,14 @@ pub struct Int8 {
     pub scale: Vec<f32>,
     /// Zero points of the weights: one, or one per output.
     pub zero: Option<Vec<i32>>,
-    /// Sum of each output's weights.
+    /// Sum of each output's weights, one segment of K after the other.
     pub col_sum: Vec<i32>,
     /// How rows are quantized.
     pub activation: ActQuant,
+    /// Where the second segment of K starts, which has a scale of its own.
+    pub split: Option<usize>,
+    /// For each place of K the channel of the input that stands there; none: as they come.
+    pub order: Option<Vec<u16>>,
 }
 
 /// A linear layer's weights.
@@ -63,8 +67,10 @@ impl Linear {
                 packed: w.packed.part(panels(w.packed.len() / self.n.div_ceil(PANEL)))?,
                 scale: some(&w.scale, self.n, start, end),
                 zero: w.zero.as_ref().map(|z| some(z, self.n, start, end)),
-                col_sum: some(&w.col_sum, self.n, start, end),
+                col_sum: w.col_sum.chunks(self.n).flat_map(|s| &s[start..end]).copied().collect(),
                 activation: w.activation,
+                split: w.split,
+                order: w.order.clone(),
             }),
             Weights::Float(w) => Weights::Float(w.get(panels(w.len() / self.n.div_ceil(PANEL)))?.to_vec()),
         };
@@ -114,7 +120,7 @@ impl Operator for Linear {
                     activation: self.epilogue,
                 };
                 let q = &mut ctx.scratch.rows;
-                kernels::quantize_rows(isa, x, m, c, None, None, &w.activation, q)?;
+                kernels::quantize_rows(isa, x, m, c, w.split, w.order.as_deref(), &w.activation, q)?;
                 layer.check(q.segments())?;
                 let q = &*q;
                 new_f32(&shape, |out| {
