@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pocketbert::kernels::Isa;
-use pocketbert::model::{Batch, Model, RunOptions};
+use pocketbert::model::{Batch, Model, Passes, RunOptions};
 use pocketbert_tests::{encode, model, run, split, texts};
 
 type Answers = Vec<BTreeMap<String, (Vec<usize>, Vec<u32>)>>;
@@ -90,7 +90,7 @@ fn with_padding_behind_a_mask() {
 }
 
 #[test]
-fn with_and_without_the_rows_that_a_head_does_not_read() {
+fn with_and_without_each_rewrite() {
     let m = model("tiny").unwrap();
     let mut batch = Batch::new();
     for (i, (ids, types)) in sequences(&m)[..60].iter().enumerate() {
@@ -100,8 +100,8 @@ fn with_and_without_the_rows_that_a_head_does_not_read() {
         batch.push(ids.iter().copied(), Some(types), Some(&mask));
     }
     for (wanted, o) in m.plan().outputs().iter().enumerate() {
-        let bits = |all_rows: bool| {
-            m.plan().compute_all_rows(all_rows);
+        let bits = |passes: Passes| {
+            m.plan().set_passes(passes);
             let mut stats = vec![];
             let options = RunOptions {
                 isa: Isa::best(),
@@ -110,13 +110,23 @@ fn with_and_without_the_rows_that_a_head_does_not_read() {
                 stats: Some(&mut stats),
             };
             let data = m.plan().run(&batch, &[wanted], options).unwrap().remove(0).data;
-            let narrow = stats.iter().filter(|s| s.op == "Attention" && s.name.ends_with("(first)")).count();
-            (data.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), narrow)
+            let count =
+                |op: &str, part: &str| stats.iter().filter(|s| s.op == op && s.name.ends_with(part)).count();
+            let of = [count("Attention", "(first)"), count("SelfAttention", ""), count("FeedForward", "")];
+            (data.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), of)
         };
-        let (every, some) = (bits(true), bits(false));
-        assert!(every.0 == some.0, "output `{}`", o.name);
-        let narrows = !o.per_token && o.name != "embed";
-        assert_eq!((every.1, some.1), (0, usize::from(narrows)), "output `{}`", o.name);
+        let small = bits(Passes::NONE);
+        assert_eq!(small.1, [0; 3]);
+        let narrows = usize::from(!o.per_token && o.name != "embed");
+        for (passes, of) in [
+            (Passes { first_rows: true, layers: false }, [narrows, 0, 0]),
+            (Passes { first_rows: false, layers: true }, [0, 2, 2]),
+            (Passes::ALL, [narrows, 2 - narrows, 2]),
+        ] {
+            let got = bits(passes);
+            assert!(got.0 == small.0, "output `{}` after {passes:?}", o.name);
+            assert_eq!(got.1, of, "output `{}` after {passes:?}", o.name);
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::{Failure, Outcome, load};
 use crate::cancel::Stop;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
-use crate::model::{Batch, Model, NodeStats, RunOptions};
+use crate::model::{Batch, Model, NodeStats, Passes, RunOptions};
 use crate::text::EncodeOptions;
 
 /// Runs before the ones that count.
@@ -155,7 +155,8 @@ pub fn bench(a: &Bench) -> Outcome {
     }
     let clock = Clock::start();
     let model = load::open(&a.model, &a.open, a.reference_semantics)?;
-    model.plan().compute_all_rows(a.all_rows);
+    // A profile names the operators inside a layer.
+    model.plan().set_passes(Passes { first_rows: !a.all_rows, layers: !a.profile });
     let open = clock.stop();
     let bed = Bed {
         outputs: outputs(&model, a.head.as_deref())?,

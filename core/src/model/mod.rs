@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::text::Tokenizer;
 
 pub use open::{OpenOptions, bundle_graph, constants_sha256, lower_onnx, lower_onnx_file};
+pub use passes::Passes;
 pub use plan::{Batch, NodeStats, Output, OutputInfo, Plan, RunOptions, Tap};
 
 /// Domain of our own operators in ONNX graphs.

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::expand;
 
 use super::graph::Graph as Lowered;
-use super::passes;
+use super::passes::{self, Passes};
 use super::proto::{Stored, to_model};
 use crate::cancel::Stop;
 use crate::error::{Error, ErrorKind, Result};
@@ -127,11 +126,14 @@ type TractPlan = Arc<TypedSimplePlan>;
 pub struct Plan {
     typed: TypedModel,
     outputs: Vec<OutputInfo>,
-    plans: Mutex<HashMap<Vec<usize>, TractPlan>>,
-    idle: Mutex<Vec<(Vec<usize>, State, Scratch)>>,
+    plans: Mutex<HashMap<Key, TractPlan>>,
+    idle: Mutex<Vec<(Key, State, Scratch)>>,
     names: HashMap<String, String>,
-    all_rows: AtomicBool,
+    passes: Mutex<Passes>,
 }
+
+/// The outputs of a plan and how it was rewritten.
+type Key = (Vec<usize>, Passes);
 
 impl std::fmt::Debug for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -211,7 +213,7 @@ impl Plan {
             plans: Mutex::default(),
             idle: Mutex::default(),
             names,
-            all_rows: AtomicBool::new(false),
+            passes: Mutex::new(Passes::ALL),
         })
     }
 
@@ -241,12 +243,10 @@ impl Plan {
         &self.outputs
     }
 
-    /// Whether to compute all rows of the last layer even where the outputs asked for need only some. The
-    /// answers are the same; a measurement that shows what skipping them saves is the only use.
-    pub fn compute_all_rows(&self, yes: bool) {
-        self.all_rows.store(yes, Ordering::Relaxed);
-        self.plans.lock().unwrap_or_else(|e| e.into_inner()).clear();
-        self.idle.lock().unwrap_or_else(|e| e.into_inner()).clear();
+    /// What runs from now on rewrite; all passes unless this says otherwise. No answer depends on it: it serves
+    /// measurements that show what a pass saves.
+    pub fn set_passes(&self, passes: Passes) {
+        *self.passes.lock().unwrap_or_else(|e| e.into_inner()) = passes;
     }
 
     /// The name that the file gives to the node of a plan.
@@ -257,20 +257,20 @@ impl Plan {
     }
 
     /// The plan for some of the outputs alone; what only the others need is not computed.
-    fn plan_for(&self, wanted: &[usize]) -> Result<TractPlan> {
+    fn plan_for(&self, key: &Key) -> Result<TractPlan> {
         let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(p) = plans.get(wanted) {
+        if let Some(p) = plans.get(key) {
             return Ok(p.clone());
         }
         let plan = guard("tract could not plan the graph", || {
             let mut model = self.typed.clone();
             let all: Vec<OutletId> = model.output_outlets()?.to_vec();
-            let some: Vec<OutletId> = wanted.iter().filter_map(|&w| all.get(w).copied()).collect();
+            let some: Vec<OutletId> = key.0.iter().filter_map(|&w| all.get(w).copied()).collect();
             model.select_output_outlets(&some)?;
-            let model = passes::apply(model, self.all_rows.load(Ordering::Relaxed))?;
+            let model = passes::apply(model, key.1)?;
             model.into_optimized()?.into_runnable()
         })?;
-        plans.insert(wanted.to_vec(), plan.clone());
+        plans.insert(key.clone(), plan.clone());
         Ok(plan)
     }
 
@@ -301,7 +301,13 @@ impl Plan {
             let empty = |i: &usize| self.outputs.get(*i).map(|o| Output { info: o.clone(), data: vec![] });
             return Ok(wanted.iter().filter_map(empty).collect());
         }
-        let (mut state, mut scratch) = self.take_idle(wanted)?;
+        // Who taps wants to see every small operator.
+        let passes = match tap {
+            Some(_) => Passes::NONE,
+            None => *self.passes.lock().unwrap_or_else(|e| e.into_inner()),
+        };
+        let key = (wanted.to_vec(), passes);
+        let (mut state, mut scratch) = self.take_idle(&key)?;
         let result = with_default_float_env(|| self.run_state(&mut state, &mut scratch, batch, options, tap));
         let tensors = result?;
         let mut outputs = vec![];
@@ -310,19 +316,19 @@ impl Plan {
             outputs.push(Output { info: self.outputs[w].clone(), data });
         }
         // A state that failed half-way is dropped instead.
-        self.idle.lock().unwrap_or_else(|e| e.into_inner()).push((wanted.to_vec(), state, scratch));
+        self.idle.lock().unwrap_or_else(|e| e.into_inner()).push((key, state, scratch));
         Ok(outputs)
     }
 
-    fn take_idle(&self, wanted: &[usize]) -> Result<(State, Scratch)> {
+    fn take_idle(&self, key: &Key) -> Result<(State, Scratch)> {
         {
             let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
-            if let Some(i) = idle.iter().position(|(w, ..)| w == wanted) {
+            if let Some(i) = idle.iter().position(|(k, ..)| k == key) {
                 let (_, state, scratch) = idle.swap_remove(i);
                 return Ok((state, scratch));
             }
         }
-        let plan = self.plan_for(wanted)?;
+        let plan = self.plan_for(key)?;
         Ok((guard("tract could not start a run", || plan.spawn())?, Scratch::default()))
     }
 

@@ -1,5 +1,7 @@
 //! Self-attention on packed rows.
 
+use std::ops::Range;
+
 use tract_onnx::tract_hir::internal::*;
 
 use super::rows::rows;
@@ -46,12 +48,32 @@ impl Operator for Attention {
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+        let sides = [rows(inputs[0])?, rows(inputs[1])?, rows(inputs[2])?];
+        let offsets = boundaries(inputs[3], sides[1].0.len() / sides[1].1)?;
+        let mut shape: TVec<usize> = inputs[0].shape().into();
+        if let Some(last) = shape.last_mut() {
+            *last = self.heads * self.value_size;
+        }
+        let mask = i64s(inputs[4])?;
+        new_f32(&shape, |out| self.apply(ctx, sides, &offsets, mask, out))
+    }
+}
+
+impl Attention {
+    /// `sides`: the rows that hold queries, keys and values, with their width. `offsets` rise from 0 to the
+    /// number of rows.
+    pub(super) fn apply(
+        &self,
+        ctx: &mut RunContext,
+        sides: [(&[f32], usize); 3],
+        offsets: &[usize],
+        mask: &[i64],
+        out: &mut [f32],
+    ) -> TractResult<()> {
         let s = self;
-        let (q, qc) = rows(inputs[0])?;
-        let (k, kc) = rows(inputs[1])?;
-        let (v, vc) = rows(inputs[2])?;
+        let [(q, qc), (k, kc), (v, vc)] = sides;
         let n = k.len() / kc;
-        let [q0, k0, v0] = self.columns;
+        let [q0, k0, v0] = s.columns;
         ensure!(v.len() / vc == n, "keys and values differ in rows");
         ensure!(
             q0 + s.heads * s.head_size <= qc
@@ -59,53 +81,54 @@ impl Operator for Attention {
                 && v0 + s.heads * s.value_size <= vc,
             "attention reads past the end of its rows"
         );
-        let offsets = boundaries(inputs[3], n)?;
         let queries = if s.first_only { offsets.len() - 1 } else { n };
         ensure!(q.len() / qc == queries, "attention has another number of queries than it needs");
-        let mask = i64s(inputs[4])?;
         ensure!(mask.len() == n, "the mask has another length than the rows");
         let width = s.heads * s.value_size;
+        ensure!(out.len() == queries * width, "attention's output has another size");
         let attend = if s.int8 { kernels::attention_i8 } else { kernels::attention_f32 };
-        let mut shape: TVec<usize> = inputs[0].shape().into();
-        if let Some(last) = shape.last_mut() {
-            *last = width;
+        let isa = ctx.isa;
+        let one = |i: usize, rows: Range<usize>, scratch: &mut kernels::AttentionScratch, out: &mut [f32]| {
+            let (a, b) = (offsets[i], offsets[i + 1]);
+            let keep: Option<Vec<u8>> = (s.masked && mask[a..b].contains(&0))
+                .then(|| mask[a..b].iter().map(|&m| u8::from(m != 0)).collect());
+            let queries = Rows { data: &q[rows.start * qc..rows.end * qc], stride: qc, offset: q0 };
+            let keys = Rows { data: &k[a * kc..b * kc], stride: kc, offset: k0 };
+            let values = Rows { data: &v[a * vc..b * vc], stride: vc, offset: v0 };
+            let shape = kernels::Attention {
+                queries: rows.len(),
+                keys: b - a,
+                heads: s.heads,
+                head_dim: s.head_size,
+                value_dim: s.value_size,
+                scale: s.scale,
+                mask: keep.as_deref(),
+                score_quant: s.score_quant,
+                probability_quant: s.prob_quant,
+            };
+            attend(isa, queries, keys, values, &shape, scratch, out, width)
+        };
+        // Which sequence a row of the output belongs to.
+        let start = |i: usize| if s.first_only { i } else { offsets[i] };
+        let own = &mut ctx.scratch.attention;
+        if ctx.threads <= 1 || queries < 32 {
+            for i in 0..offsets.len() - 1 {
+                let rows = start(i)..start(i + 1);
+                let out = &mut out[rows.start * width..rows.end * width];
+                one(i, rows, own, out)?;
+            }
+            return Ok(());
         }
-        new_f32(&shape, |out| {
-            for (i, w) in offsets.windows(2).enumerate() {
-                let (a, b) = (w[0], w[1]);
-                // Rows of the queries and of the output.
-                let (from, to) = if s.first_only { (i, i + 1) } else { (a, b) };
-                let keep: Option<Vec<u8>> = (self.masked && mask[a..b].contains(&0))
-                    .then(|| mask[a..b].iter().map(|&m| u8::from(m != 0)).collect());
-                let queries = Rows { data: &q[from * qc..to * qc], stride: qc, offset: q0 };
-                let keys = Rows { data: &k[a * kc..b * kc], stride: kc, offset: k0 };
-                let values = Rows { data: &v[a * vc..b * vc], stride: vc, offset: v0 };
-                let out = &mut out[from * width..to * width];
-                let shape = |rows: usize| kernels::Attention {
-                    queries: rows,
-                    keys: b - a,
-                    heads: s.heads,
-                    head_dim: s.head_size,
-                    value_dim: s.value_size,
-                    scale: s.scale,
-                    mask: keep.as_deref(),
-                    score_quant: s.score_quant,
-                    probability_quant: s.prob_quant,
-                };
-                let isa = ctx.isa;
-                if ctx.threads <= 1 || to - from < 32 {
-                    let scratch = &mut ctx.scratch.attention;
-                    attend(isa, queries, keys, values, &shape(to - from), scratch, out, width)?;
-                    continue;
+        super::over_rows(ctx.threads, 16, out, width, |first, part| {
+            // A thread's own scratch; keys of a sequence that two threads share are packed by both.
+            let mut scratch = kernels::AttentionScratch::new();
+            let end = first + part.len() / width;
+            for i in 0..offsets.len() - 1 {
+                let rows = start(i).max(first)..start(i + 1).min(end);
+                if rows.start < rows.end {
+                    let out = &mut part[(rows.start - first) * width..(rows.end - first) * width];
+                    one(i, rows, &mut scratch, out)?;
                 }
-                super::over_rows(ctx.threads, 16, out, width, |first, part| {
-                    let rows = part.len() / width;
-                    let queries =
-                        Rows { data: &q[(from + first) * qc..(from + first + rows) * qc], ..queries };
-                    // A thread's own scratch: the keys are packed once per thread.
-                    let mut scratch = kernels::AttentionScratch::new();
-                    attend(isa, queries, keys, values, &shape(rows), &mut scratch, part, width)
-                })?;
             }
             Ok(())
         })

@@ -77,6 +77,44 @@ impl Linear {
         let bias = self.bias.as_ref().map(|b| some(b, self.n, start, end));
         Some(Linear { k: self.k, n: length, weights, bias, epilogue: self.epilogue })
     }
+
+    /// The layer on rows of `k`, to rows of `n`.
+    pub(super) fn apply(&self, ctx: &mut RunContext, x: &[f32], out: &mut [f32]) -> TractResult<()> {
+        let m = x.len() / self.k;
+        ensure!(
+            x.len() == m * self.k && out.len() == m * self.n,
+            "rows of another size than a linear layer's"
+        );
+        let isa = ctx.isa;
+        match &self.weights {
+            Weights::Int8(w) => {
+                let layer = LinearI8 {
+                    weights: PackedI8::from_bytes(self.n, self.k, w.packed.bytes())?,
+                    scale: &w.scale,
+                    zero: w.zero.as_deref(),
+                    col_sum: &w.col_sum,
+                    bias: self.bias.as_deref(),
+                    activation: self.epilogue,
+                };
+                let q = &mut ctx.scratch.rows;
+                kernels::quantize_rows(isa, x, m, self.k, w.split, w.order.as_deref(), &w.activation, q)?;
+                layer.check(q.segments())?;
+                let q = &*q;
+                over_rows(ctx.threads, 16, out, self.n, |first, part| {
+                    kernels::linear_i8_rows(isa, q, first..first + part.len() / self.n, &layer, part)
+                })
+            }
+            Weights::Float(packed) => {
+                let weights = PackedF32::new(self.n, self.k, packed)?;
+                let bias = self.bias.as_deref();
+                over_rows(ctx.threads, 16, out, self.n, |first, part| {
+                    let rows = part.len() / self.n;
+                    let x = &x[first * self.k..(first + rows) * self.k];
+                    kernels::gemm_f32(isa, x, rows, &weights, bias, self.epilogue, part)
+                })
+            }
+        }
+    }
 }
 
 impl Operator for Linear {
@@ -101,45 +139,12 @@ impl Operator for Linear {
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
-        let (x, c) = rows(inputs[0])?;
-        ensure!(c == self.k, "a linear layer's weight does not fit its input");
-        let m = x.len() / c;
         let mut shape: TVec<usize> = inputs[0].shape().into();
         if let Some(last) = shape.last_mut() {
             *last = self.n;
         }
-        let isa = ctx.isa;
-        match &self.weights {
-            Weights::Int8(w) => {
-                let layer = LinearI8 {
-                    weights: PackedI8::from_bytes(self.n, self.k, w.packed.bytes())?,
-                    scale: &w.scale,
-                    zero: w.zero.as_deref(),
-                    col_sum: &w.col_sum,
-                    bias: self.bias.as_deref(),
-                    activation: self.epilogue,
-                };
-                let q = &mut ctx.scratch.rows;
-                kernels::quantize_rows(isa, x, m, c, w.split, w.order.as_deref(), &w.activation, q)?;
-                layer.check(q.segments())?;
-                let q = &*q;
-                new_f32(&shape, |out| {
-                    over_rows(ctx.threads, 16, out, self.n, |first, part| {
-                        kernels::linear_i8_rows(isa, q, first..first + part.len() / self.n, &layer, part)
-                    })
-                })
-            }
-            Weights::Float(packed) => {
-                let weights = PackedF32::new(self.n, self.k, packed)?;
-                let bias = self.bias.as_deref();
-                new_f32(&shape, |out| {
-                    over_rows(ctx.threads, 16, out, self.n, |first, part| {
-                        let rows = part.len() / self.n;
-                        let x = &x[first * c..(first + rows) * c];
-                        kernels::gemm_f32(isa, x, rows, &weights, bias, self.epilogue, part)
-                    })
-                })
-            }
-        }
+        let (x, c) = rows(inputs[0])?;
+        ensure!(c == self.k, "a linear layer's weight does not fit its input");
+        new_f32(&shape, |out| self.apply(ctx, x, out))
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod attention;
 pub mod build;
+pub mod layer;
 pub mod linear;
 pub mod lookup;
 pub mod map;
@@ -24,8 +25,25 @@ use crate::kernels::{Isa, QuantRows};
 pub struct Scratch {
     /// Quantized activations of the linear layer that is running.
     pub rows: QuantRows,
-    /// Attention's transposed keys, scores and the like.
+    /// Attention's packed keys, scores and the like.
     pub attention: crate::kernels::AttentionScratch,
+    /// Rows between the operators of a layer.
+    buffers: [Vec<f32>; 2],
+}
+
+impl Scratch {
+    /// Two buffers of at least these sizes, which hold anything; [`give`](Self::give) them back.
+    fn take(&mut self, sizes: [usize; 2]) -> [Vec<f32>; 2] {
+        let mut buffers = std::mem::take(&mut self.buffers);
+        for (b, size) in buffers.iter_mut().zip(sizes) {
+            b.resize(size, 0.0);
+        }
+        buffers
+    }
+
+    fn give(&mut self, buffers: [Vec<f32>; 2]) {
+        self.buffers = buffers;
+    }
 }
 
 /// What a run gives to its operators.

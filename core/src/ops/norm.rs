@@ -28,16 +28,28 @@ impl Operator for LayerNorm {
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
         let (x, c) = rows(inputs[0])?;
-        ensure!(c == self.gamma.len() && c == self.beta.len(), "layer norm does not fit its input");
+        ensure!(c == self.gamma.len(), "layer norm does not fit its input");
         let residual = inputs.get(1).map(|t| f32s(t)).transpose()?;
+        new_f32(inputs[0].shape(), |out| self.apply(ctx, x, residual, out))
+    }
+}
+
+impl LayerNorm {
+    /// On rows as long as `gamma`.
+    pub(super) fn apply(
+        &self,
+        ctx: &RunContext,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> TractResult<()> {
         ensure!(residual.is_none_or(|r| r.len() == x.len()), "layer norm's residual has another size");
-        let isa = ctx.isa;
-        new_f32(inputs[0].shape(), |out| {
-            over_rows(ctx.threads, 64, out, c, |first, part| {
-                let range = first * c..first * c + part.len();
-                let residual = residual.map(|r| &r[range.clone()]);
-                kernels::layer_norm(isa, &x[range], residual, c, &self.gamma, &self.beta, self.epsilon, part)
-            })
+        ensure!(out.len() == x.len(), "layer norm's output has another size");
+        let (isa, c) = (ctx.isa, self.gamma.len());
+        over_rows(ctx.threads, 64, out, c, |first, part| {
+            let range = first * c..first * c + part.len();
+            let residual = residual.map(|r| &r[range.clone()]);
+            kernels::layer_norm(isa, &x[range], residual, c, &self.gamma, &self.beta, self.epsilon, part)
         })
     }
 }

@@ -1,8 +1,10 @@
 //! Rewrites of the typed graph that change its cost and no bit of its answers.
 //!
 //! - [`first_rows`]: of the last layer only the rows that a head reads.
+//! - [`layers`]: the small operators of a layer as two large ones.
 
 mod first_rows;
+mod layers;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -106,11 +108,30 @@ impl Flow {
     }
 }
 
-/// Rewrites `model`. With `all_rows` every row of the last layer is computed, whatever the heads read.
-pub(super) fn apply(model: TypedModel, all_rows: bool) -> TractResult<TypedModel> {
+/// What to rewrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Passes {
+    /// Leave out rows of the last layer that no head reads.
+    pub first_rows: bool,
+    /// Put layers together.
+    pub layers: bool,
+}
+
+impl Passes {
+    /// Everything.
+    pub const ALL: Passes = Passes { first_rows: true, layers: true };
+    /// Nothing: the operators of the dialect as they are.
+    pub const NONE: Passes = Passes { first_rows: false, layers: false };
+}
+
+/// Rewrites `model`.
+pub(super) fn apply(model: TypedModel, passes: Passes) -> TractResult<TypedModel> {
     let Some(mut flow) = Flow::read(&model)? else { return Ok(model) };
-    if !all_rows {
+    if passes.first_rows {
         flow = first_rows::narrow(&flow)?;
+    }
+    if passes.layers {
+        layers::merge(&mut flow)?;
     }
     flow.write(&model.symbols)
 }
