@@ -418,7 +418,7 @@ fn inspect_counts_what_ran() {
     let census = report["census"].as_array().unwrap();
     let count = |op: &str| census.iter().filter(|n| n["operator"] == op).count();
     assert!(count("SelfAttention") == 2 && count("FeedForward") == 2 && count("Linear") > 0);
-    for n in census.iter().filter(|n| n["type"] == "i8" && n["operator"] != "Lookup") {
+    for n in census.iter().filter(|n| n["dtype"] == "i8" && n["operator"] != "Lookup") {
         let kernels = n["kernels"].as_object().unwrap();
         assert!(kernels.values().all(|c| c.as_u64() > Some(0)) && !kernels.is_empty(), "{n}");
         assert!(kernels.keys().all(|k| k.contains(Isa::best().name())), "{n}");
