@@ -38,6 +38,7 @@ pub mod cancel;
 pub mod cli;
 pub mod error;
 pub mod kernels;
+pub mod metrics;
 pub mod model;
 pub mod ops;
 pub mod tasks;

@@ -588,13 +588,13 @@ fn load_states_and_the_cold_call() {
     let c = TextClassifier::deferred(MODEL, &OpenOptions::default(), None);
     assert_eq!(c.state(), LoadState::Unloaded);
     c.load().unwrap();
-    assert_eq!((c.state(), c.metrics().first_call), (LoadState::Loaded, None));
+    assert_eq!((c.state(), c.metrics().snapshot().cold), (LoadState::Loaded, None));
     c.prewarm().unwrap();
     c.prewarm().unwrap();
-    let m = c.metrics();
-    assert!(m.load.is_some() && m.first_call.is_some() && m.warm_calls == 0 && m.texts == 1, "{m:?}");
+    let m = c.metrics().snapshot();
+    assert!(m.load.is_some() && m.cold.is_some() && m.calls == 1 && m.texts == 1, "{m:?}");
     c.classify("warm now").unwrap();
-    assert_eq!((c.state(), c.metrics().warm_calls), (LoadState::Prewarmed, 1));
+    assert_eq!((c.state(), c.metrics().snapshot().warm.total.count()), (LoadState::Prewarmed, 1));
 
     let missing = TextClassifier::deferred("no/such/model.pbert", &OpenOptions::default(), None);
     assert!(missing.classify("x").is_err());

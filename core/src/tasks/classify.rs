@@ -2,23 +2,25 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::head::ClassifierHead;
-use super::load::{LoadState, Metrics};
+use super::input::TextInput;
+use super::load::LoadState;
+use super::observe::TaskHead;
 use super::score::probabilities;
 use super::session::{CallOptions, Session, run_each};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Metrics, Seen};
 use crate::model::{Model, OpenOptions};
-use crate::text::{EncodeOptions, Truncation};
+use crate::text::{EncodeOptions, Encoding, Truncation};
 
 /// How to classify. `ClassifyOptions::default()` asks for every label, as the bundle says, on one thread.
 #[derive(Clone, Debug)]
 pub struct ClassifyOptions {
     /// Keep at most this many labels, the most probable ones. `None`: all. Zero is an error.
     pub top_k: Option<usize>,
-    /// Leave out labels that are less probable than this (0 to 1). `None`: for a multi-label head the
-    /// bundle's thresholds, else nothing is left out.
+    /// Leave out labels that are less probable than this (0 to 1; any number for a regression head). `None`: the
+    /// bundle's threshold of each label, where it has one; 0 asks for all.
     pub threshold: Option<f32>,
     /// Only these labels. Probabilities stay those over all labels. Not together with `deny`.
     pub allow: Vec<String>,
@@ -57,7 +59,7 @@ pub struct Scored {
     pub label: String,
     /// Its number in the head.
     pub index: usize,
-    /// 0 to 1. For a regression head the value itself, without bounds.
+    /// 0 to 1, calibrated if the bundle has a temperature. For a regression head the value itself, without bounds.
     pub probability: f32,
     /// What the model gave, before temperature and softmax.
     pub logit: f32,
@@ -142,6 +144,29 @@ impl TextClassifier {
         Ok(TextClassifier { session: Session::from_model(model, head, ClassifierHead::find)? })
     }
 
+    /// A classifier with a head of your own making, such as labels for a plain ONNX model that names none.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use pocketbert::model::Model;
+    /// use pocketbert::tasks::ClassifierHead;
+    /// # fn main() -> pocketbert::Result<()> {
+    /// # let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
+    /// let model = Arc::new(Model::open(path, &Default::default())?);
+    /// let mut head = ClassifierHead::find(&model, Some("spam"))?;
+    /// head.labels = vec!["wanted".into(), "unwanted".into()];
+    /// let classifier = pocketbert::TextClassifier::with_head(model, head)?;
+    /// assert_eq!(classifier.classify("see you at eight")?.labels[0].label, "wanted");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a head that does not fit the model ([`ClassifierHead::check`]).
+    pub fn with_head(model: Arc<Model>, head: ClassifierHead) -> Result<TextClassifier> {
+        head.check(&model)?;
+        Ok(TextClassifier { session: Session::with_head(model, head)? })
+    }
+
     /// Opens the model if it is not open yet. Threads that call it together wait for the one that opens.
     pub fn load(&self) -> Result<()> {
         self.session.ready().map(|_| ())
@@ -161,9 +186,9 @@ impl TextClassifier {
         self.session.state()
     }
 
-    /// Times so far, the cold first call apart from the warm ones.
+    /// The numbers of this object: times by stage, the cold first call apart, sizes, errors, drift.
     pub fn metrics(&self) -> Metrics {
-        self.session.metrics()
+        self.session.metrics().clone()
     }
 
     /// The model, opened now if it was not yet.
@@ -187,9 +212,21 @@ impl TextClassifier {
     /// `InvalidArgument` for options that contradict each other or name an unknown label; `Cancelled` and
     /// `DeadlineExceeded` as the options ask; those of [`Tokenizer::encode`](crate::text::Tokenizer::encode).
     pub fn classify_with(&self, text: &str, options: &ClassifyOptions) -> Result<Classification> {
-        self.classify_batch_with(&[text], options)?
-            .pop()
-            .ok_or_else(|| Error::internal("a run without an answer"))
+        self.one(text.into(), options)
+    }
+
+    /// Classifies a pair of texts, for a head that was trained on pairs: a question and an answer, a premise and a
+    /// claim. The model reads both at once.
+    ///
+    /// # Errors
+    /// As [`classify_with`](Self::classify_with); `Unimplemented` if the tokenizer has no form for pairs.
+    pub fn classify_pair(&self, text: &str, pair: &str, options: &ClassifyOptions) -> Result<Classification> {
+        self.one((text, pair).into(), options)
+    }
+
+    fn one(&self, input: TextInput, options: &ClassifyOptions) -> Result<Classification> {
+        let answer = self.classify_inputs(&[input], options)?.pop();
+        answer.ok_or_else(|| Error::internal("a run without an answer"))
     }
 
     /// Classifies all of `texts` with the default options; answers come in their order.
@@ -216,34 +253,94 @@ impl TextClassifier {
         texts: &[&str],
         options: &ClassifyOptions,
     ) -> Result<Vec<Classification>> {
-        let (model, head) = self.session.ready()?;
-        let start = Instant::now();
-        let keep = Keep::new(head, options)?;
-        let stop = options.call.stop();
-        let limits = [options.max_length, head.max_length];
-        let length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
-        let encode =
-            EncodeOptions { max_length: length, truncation: options.truncation, ..EncodeOptions::default() };
-        let tokenizer = model.tokenizer()?;
-        let mut encodings = Vec::with_capacity(texts.len());
-        for text in texts {
-            stop.check()?;
-            encodings.push(tokenizer.encode(text, None, &encode)?);
-        }
-        let mut answers = Vec::with_capacity(texts.len());
-        run_each(model, &[head.index], &encodings, &options.call, |i, rows| {
-            let logits = rows.first().copied().unwrap_or_default();
-            answers.push(Classification {
-                labels: keep.labels(head, logits)?,
-                logits: logits.to_vec(),
-                token_count: encodings[i].len(),
-                truncated: encodings[i].truncated.is_some(),
-                model_version: model.info().version.clone(),
-            });
-            Ok(())
-        })?;
-        self.session.called(start, texts.len(), encodings.iter());
-        Ok(answers)
+        let inputs: Vec<TextInput> = texts.iter().map(|t| (*t).into()).collect();
+        self.classify_inputs(&inputs, options)
+    }
+
+    /// Classifies single texts, or pairs; answers come in their order. No input: no answer.
+    ///
+    /// # Errors
+    /// As [`classify_pair`](Self::classify_pair); `InvalidArgument` for pairs and single texts in one call.
+    pub fn classify_inputs(
+        &self,
+        inputs: &[TextInput],
+        options: &ClassifyOptions,
+    ) -> Result<Vec<Classification>> {
+        self.session.observe(inputs.len(), |model, head| {
+            let decoder = Decoder::new(model, head, options)?;
+            TextInput::check_alike(inputs)?;
+            let encode = encode_options(model, head, options);
+            let stop = options.call.stop();
+            let tokenizer = model.tokenizer()?;
+            let mut encodings = Vec::with_capacity(inputs.len());
+            for i in inputs {
+                stop.check()?;
+                encodings.push(tokenizer.encode(i.text, i.pair, &encode)?);
+            }
+            let mut answers = Vec::with_capacity(inputs.len());
+            run_each(model, &[head.index], &encodings, &options.call, |i, rows| {
+                let logits = rows.first().copied().unwrap_or_default();
+                answers.push(decoder.answer(logits, &encodings[i], |seen| self.session.saw(seen))?);
+                Ok(())
+            })?;
+            Ok(answers)
+        })
+    }
+}
+
+/// How texts for `head` are encoded.
+pub(super) fn encode_options(model: &Model, head: &ClassifierHead, o: &ClassifyOptions) -> EncodeOptions {
+    let limits = [o.max_length, head.max_length];
+    let max_length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
+    EncodeOptions { max_length, truncation: o.truncation, ..EncodeOptions::default() }
+}
+
+/// Turns logits into answers: the options, checked against the head.
+pub(super) struct Decoder<'a> {
+    head: &'a ClassifierHead,
+    version: &'a str,
+    keep: Keep,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(
+        model: &'a Model,
+        head: &'a ClassifierHead,
+        o: &ClassifyOptions,
+    ) -> Result<Decoder<'a>> {
+        Ok(Decoder { head, version: &model.info().version, keep: Keep::new(head, o)? })
+    }
+
+    /// The answer to the text of encoding `e`; `saw` gets what metrics may know of it.
+    pub(super) fn answer(
+        &self,
+        logits: &[f32],
+        e: &Encoding,
+        saw: impl FnOnce(&Seen),
+    ) -> Result<Classification> {
+        let p = self.keep.probabilities(self.head, logits)?;
+        let answer = Classification {
+            labels: self.keep.labels(self.head, logits, &p),
+            logits: logits.to_vec(),
+            token_count: e.len(),
+            truncated: e.truncated.is_some(),
+            model_version: self.version.to_string(),
+        };
+        let (confidence, given) = self.keep.judge(self.head, &p);
+        saw(&Seen::of(e, confidence, &given));
+        Ok(answer)
+    }
+}
+
+impl TaskHead for ClassifierHead {
+    const TASK: &'static str = "text-classification";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn labels(&self) -> usize {
+        self.labels.len()
     }
 }
 
@@ -273,28 +370,25 @@ impl Keep {
         if o.top_k == Some(0) {
             return Err(Error::invalid("`top_k` is 0: ask for at least one label"));
         }
+        // Whoever asks for one kind of probability gets it from a plain ONNX model with one output, too.
+        let regression = head.regression && o.multi_label.is_none();
         if let Some(t) = o.threshold
-            && !(0.0..=1.0).contains(&t)
-            && !head.regression
+            && (t.is_nan() || !(regression || (0.0..=1.0).contains(&t)))
         {
             return Err(Error::invalid("`threshold` is a probability: give a number from 0 to 1"));
         }
         let multi_label = o.multi_label.unwrap_or(head.multi_label);
         let least = head.labels.iter().enumerate().map(|(i, l)| {
             let wanted = if o.allow.is_empty() { !o.deny.contains(l) } else { o.allow.contains(l) };
-            let tuned = head.thresholds.get(i).copied().filter(|_| multi_label);
+            // Thresholds were tuned on the head's own kind of probability and say nothing of another.
+            let tuned = head.thresholds.get(i).copied().filter(|_| multi_label == head.multi_label);
             wanted.then(|| o.threshold.or(tuned).unwrap_or(f32::NEG_INFINITY))
         });
-        Ok(Keep {
-            least: least.collect(),
-            top_k: o.top_k.unwrap_or(usize::MAX),
-            multi_label,
-            // Whoever asks for one kind of probability gets it from a plain ONNX model with one output, too.
-            regression: head.regression && o.multi_label.is_none(),
-        })
+        Ok(Keep { least: least.collect(), top_k: o.top_k.unwrap_or(usize::MAX), multi_label, regression })
     }
 
-    fn labels(&self, head: &ClassifierHead, logits: &[f32]) -> Result<Vec<Scored>> {
+    /// Of every label its probability, or its value.
+    fn probabilities(&self, head: &ClassifierHead, logits: &[f32]) -> Result<Vec<f32>> {
         if logits.iter().any(|x| !x.is_finite()) {
             return Err(Error::new(
                 ErrorKind::OutOfRange,
@@ -307,10 +401,31 @@ impl Keep {
                 head.name
             )));
         }
-        let p = match self.regression {
+        Ok(match self.regression {
             true => logits.to_vec(),
             false => probabilities(logits, head.temperature, self.multi_label),
-        };
+        })
+    }
+
+    /// For metrics: how sure the answer is, and the labels that hold, whatever the options leave out.
+    fn judge(&self, head: &ClassifierHead, p: &[f32]) -> (Option<f32>, Vec<usize>) {
+        if self.regression {
+            return (None, vec![]);
+        }
+        let mut best = 0;
+        for (i, x) in p.iter().enumerate() {
+            if *x > p[best] {
+                best = i;
+            }
+        }
+        if !self.multi_label {
+            return (p.get(best).copied(), if p.is_empty() { vec![] } else { vec![best] });
+        }
+        let yes = |i: usize| head.thresholds.get(i).copied().filter(|t| t.is_finite()).unwrap_or(0.5);
+        (p.get(best).copied(), (0..p.len()).filter(|&i| p[i] >= yes(i)).collect())
+    }
+
+    fn labels(&self, head: &ClassifierHead, logits: &[f32], p: &[f32]) -> Vec<Scored> {
         let mut kept: Vec<Scored> = vec![];
         for (index, (label, least)) in head.labels.iter().zip(&self.least).enumerate() {
             if least.is_some_and(|t| p[index] >= t) {
@@ -324,141 +439,9 @@ impl Keep {
         }
         kept.sort_by(|a, b| b.probability.total_cmp(&a.probability).then(a.index.cmp(&b.index)));
         kept.truncate(self.top_k);
-        Ok(kept)
+        kept
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::session::TOKENS_PER_RUN;
-    use super::*;
-    use crate::cancel::CancelToken;
-
-    fn head() -> ClassifierHead {
-        ClassifierHead {
-            name: "h".into(),
-            output: "h".into(),
-            index: 0,
-            labels: ["a", "b", "c", "d"].map(String::from).to_vec(),
-            multi_label: false,
-            regression: false,
-            thresholds: vec![],
-            temperature: 1.0,
-            max_length: None,
-        }
-    }
-
-    fn labels(head: &ClassifierHead, o: &ClassifyOptions, logits: &[f32]) -> Result<Vec<String>> {
-        Ok(Keep::new(head, o)?.labels(head, logits)?.into_iter().map(|s| s.label).collect())
-    }
-
-    fn list(names: &[&str]) -> Vec<String> {
-        names.iter().map(|n| n.to_string()).collect()
-    }
-
-    #[test]
-    fn labels_come_by_probability_then_index_and_options_thin_them() {
-        let logits = [1.0, 3.0, 1.0, -2.0];
-        let ask = |o: ClassifyOptions| labels(&head(), &o, &logits).unwrap();
-        let default = ClassifyOptions::default;
-        assert_eq!(ask(default()), ["b", "a", "c", "d"]);
-        assert_eq!(ask(ClassifyOptions { top_k: Some(2), ..default() }), ["b", "a"]);
-        assert_eq!(ask(ClassifyOptions { allow: list(&["d", "c"]), ..default() }), ["c", "d"]);
-        assert_eq!(ask(ClassifyOptions { deny: list(&["b"]), top_k: Some(1), ..default() }), ["a"]);
-        // Softmax gives a 0.106; the logistic function 0.731.
-        let half = ClassifyOptions { threshold: Some(0.5), ..default() };
-        assert_eq!(ask(half.clone()), ["b"]);
-        assert_eq!(ask(ClassifyOptions { multi_label: Some(true), ..half }), ["b", "a", "c"]);
-    }
-
-    #[test]
-    fn a_tuned_multi_label_head_uses_its_thresholds() {
-        let tuned = ClassifierHead {
-            multi_label: true,
-            thresholds: vec![0.8, 0.9, 0.7, f32::NEG_INFINITY],
-            ..head()
-        };
-        let logits = [1.0, 3.0, 1.0, -2.0];
-        assert_eq!(labels(&tuned, &ClassifyOptions::default(), &logits).unwrap(), ["b", "c", "d"]);
-        let all = ClassifyOptions { threshold: Some(0.0), ..ClassifyOptions::default() };
-        assert_eq!(labels(&tuned, &all, &logits).unwrap().len(), 4);
-        let softmax = ClassifyOptions { multi_label: Some(false), ..ClassifyOptions::default() };
-        assert_eq!(labels(&tuned, &softmax, &logits).unwrap().len(), 4);
-    }
-
-    #[test]
-    fn a_regression_head_gives_its_value() {
-        let h = ClassifierHead { regression: true, labels: list(&["score"]), temperature: 2.0, ..head() };
-        let got = Keep::new(&h, &ClassifyOptions::default()).unwrap().labels(&h, &[-7.5]).unwrap();
-        assert_eq!((got[0].probability, got[0].logit), (-7.5, -7.5));
-    }
-
-    #[test]
-    fn contradictory_options_and_broken_values_are_errors() {
-        let kind = |o: ClassifyOptions, l: &[f32]| labels(&head(), &o, l).unwrap_err().kind();
-        let fine = [0.0; 4];
-        let default = ClassifyOptions::default;
-        for o in [
-            ClassifyOptions { allow: list(&["a"]), deny: list(&["b"]), ..default() },
-            ClassifyOptions { allow: list(&["nope"]), ..default() },
-            ClassifyOptions { deny: list(&["nope"]), ..default() },
-            ClassifyOptions { top_k: Some(0), ..default() },
-            ClassifyOptions { threshold: Some(1.5), ..default() },
-            ClassifyOptions { threshold: Some(f32::NAN), ..default() },
-        ] {
-            assert_eq!(kind(o, &fine), ErrorKind::InvalidArgument);
-        }
-        assert_eq!(kind(default(), &[0.0, f32::NAN, 0.0, 0.0]), ErrorKind::OutOfRange);
-        assert_eq!(kind(default(), &[0.0, f32::INFINITY, 0.0, 0.0]), ErrorKind::OutOfRange);
-    }
-
-    #[test]
-    fn runs_stop_when_asked_and_batches_equal_single_runs() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
-        let c = TextClassifier::open(path).unwrap();
-        let cancel = CancelToken::new();
-        cancel.cancel();
-        let stopped = ClassifyOptions {
-            call: CallOptions { cancel: Some(cancel.clone()), ..CallOptions::default() },
-            ..ClassifyOptions::default()
-        };
-        assert_eq!(c.classify_with("x", &stopped).unwrap_err().kind(), ErrorKind::Cancelled);
-        cancel.reset();
-        assert!(c.classify_with("x", &stopped).is_ok());
-        let late = ClassifyOptions {
-            call: CallOptions { deadline: Some(Instant::now()), ..CallOptions::default() },
-            ..ClassifyOptions::default()
-        };
-        assert_eq!(c.classify_with("x", &late).unwrap_err().kind(), ErrorKind::DeadlineExceeded);
-
-        // More tokens than one run takes, of all lengths.
-        let long = "a word or two ".repeat(200);
-        let texts: Vec<&str> = (0..40).map(|i| &long[..i * 70]).collect();
-        let all = c.classify_batch(&texts).unwrap();
-        assert!(all.iter().map(|a| a.token_count).sum::<usize>() > TOKENS_PER_RUN);
-        for (text, a) in texts.iter().zip(&all) {
-            assert_eq!(a, &c.classify(text).unwrap());
-        }
-        assert!(all[39].truncated && all[39].token_count == c.model().unwrap().info().max_length);
-        assert!(c.classify_batch(&[]).unwrap().is_empty());
-    }
-
-    #[test]
-    fn threads_share_one_classifier() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
-        let c = TextClassifier::deferred(path, &OpenOptions::default(), None);
-        let texts = ["one", "and two", "three more words"];
-        let answers: Vec<_> = std::thread::scope(|s| {
-            let threads: Vec<_> = (0..3)
-                .map(|i| {
-                    s.spawn({
-                        let c = &c;
-                        move || c.classify(texts[i])
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|t| t.join().unwrap().unwrap()).collect()
-        });
-        assert_eq!(answers, c.classify_batch(&texts).unwrap());
-    }
-}
+mod tests;

@@ -68,10 +68,40 @@ impl ClassifierHead {
         }
     }
 
+    /// Whether the head fits `model`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an output that the model lacks or that has a row per token, another number of labels
+    /// than values, thresholds for another number of labels, or a temperature that is not above 0.
+    pub fn check(&self, model: &Model) -> Result<()> {
+        let at = |m: String| Err(Error::invalid(format!("head `{}`: {m}", self.name)));
+        let Some(o) = model.plan().outputs().get(self.index).filter(|o| o.name == self.output) else {
+            return at(format!("the model has no output `{}` of index {}", self.output, self.index));
+        };
+        if o.per_token || o.flat {
+            return at(format!("output `{}` does not have one row per text", o.name));
+        }
+        if self.labels.len() != o.channels {
+            return at(format!(
+                "{} labels for {} values: name one label per value",
+                self.labels.len(),
+                o.channels
+            ));
+        }
+        if !self.thresholds.is_empty() && self.thresholds.len() != self.labels.len() {
+            return at(format!("{} thresholds for {} labels", self.thresholds.len(), self.labels.len()));
+        }
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            return at("the temperature must be a number above 0".into());
+        }
+        Ok(())
+    }
+
     /// All classification heads of `model`, in the bundle's order.
     ///
     /// # Errors
-    /// `DataLoss` for a bundle whose heads contradict its graph.
+    /// `DataLoss` for a bundle whose heads contradict its graph, or a `config.json` that names another number of
+    /// labels than the model has values.
     pub fn all(model: &Model) -> Result<Vec<ClassifierHead>> {
         let outputs = model.plan().outputs();
         let mut heads = vec![];
@@ -81,8 +111,20 @@ impl ClassifierHead {
             }
             return Ok(heads);
         }
-        for (index, o) in outputs.iter().enumerate().filter(|(_, o)| !o.per_token && !o.flat) {
-            let labels = Some(&model.info().labels).filter(|l| l.len() == o.channels).cloned();
+        let per_text = || outputs.iter().enumerate().filter(|(_, o)| !o.per_token && !o.flat);
+        let alone = per_text().count() == 1;
+        for (index, o) in per_text() {
+            let named = &model.info().labels;
+            // Of several outputs the one list of labels may belong to another.
+            if !named.is_empty() && named.len() != o.channels && (alone || o.name == "logits") {
+                return Err(Error::data_loss(format!(
+                    "`config.json` names {} labels, but output `{}` has {} values: correct its `id2label`",
+                    named.len(),
+                    o.name,
+                    o.channels
+                )));
+            }
+            let labels = Some(named).filter(|l| l.len() == o.channels).cloned();
             heads.push(ClassifierHead {
                 name: o.name.clone(),
                 output: o.name.clone(),

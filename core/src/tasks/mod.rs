@@ -7,11 +7,14 @@
 
 pub mod classify;
 mod head;
+mod input;
 mod load;
+mod observe;
 mod score;
 mod session;
 
 pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier};
 pub use head::ClassifierHead;
-pub use load::{LoadState, Metrics};
+pub use input::TextInput;
+pub use load::LoadState;
 pub use session::CallOptions;

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use super::load::{LoadState, Metrics, Slot};
+use super::load::{LoadState, Slot};
+use super::observe::{StageClock, TaskHead};
 use crate::cancel::{CancelToken, Stop};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
+use crate::metrics::Metrics;
 use crate::model::{Batch, Model, OpenOptions, RunOptions};
 use crate::text::Encoding;
 
@@ -61,7 +63,7 @@ pub(super) struct Session<H> {
     find: fn(&Model, Option<&str>) -> Result<H>,
 }
 
-impl<H> Session<H> {
+impl<H: TaskHead> Session<H> {
     /// `find` chooses the head; it runs once, when the model is open.
     pub(super) fn deferred(
         path: &Path,
@@ -69,7 +71,7 @@ impl<H> Session<H> {
         head: Option<&str>,
         find: fn(&Model, Option<&str>) -> Result<H>,
     ) -> Session<H> {
-        let slot = Slot::unloaded(path, options);
+        let slot = Slot::unloaded(path, options, Metrics::new(H::TASK));
         Session { slot, wanted: head.map(str::to_string), head: OnceLock::new(), find }
     }
 
@@ -79,20 +81,35 @@ impl<H> Session<H> {
         head: Option<&str>,
         find: fn(&Model, Option<&str>) -> Result<H>,
     ) -> Result<Session<H>> {
-        let slot = Slot::loaded(model);
+        let slot = Slot::loaded(model, Metrics::new(H::TASK));
         let s = Session { slot, wanted: head.map(str::to_string), head: OnceLock::new(), find };
         s.ready()?;
         Ok(s)
     }
 
+    /// On a model that is open already, with a head that is known to fit it.
+    pub(super) fn with_head(model: Arc<Model>, head: H) -> Result<Session<H>> {
+        let slot = Slot::loaded(model, Metrics::new(H::TASK));
+        let find = |_: &Model, _: Option<&str>| Err(Error::internal("the head is there already"));
+        let s = Session { slot, wanted: None, head: OnceLock::new(), find };
+        s.ready_with(|_| Ok(head))?;
+        Ok(s)
+    }
+
     /// The model and the head, opened now if need be.
     pub(super) fn ready(&self) -> Result<(&Arc<Model>, &H)> {
+        self.ready_with(|model| (self.find)(model, self.wanted.as_deref()))
+    }
+
+    fn ready_with(&self, find: impl FnOnce(&Model) -> Result<H>) -> Result<(&Arc<Model>, &H)> {
         let model = self.slot.model()?;
         if let Some(h) = self.head.get() {
             return Ok((model, h));
         }
-        let h = (self.find)(model, self.wanted.as_deref())?;
+        let h = find(model)?;
         model.tokenizer()?;
+        let info = model.info();
+        self.metrics().identify(&info.name, &info.version, h.name(), h.labels());
         Ok((model, self.head.get_or_init(|| h)))
     }
 
@@ -104,20 +121,12 @@ impl<H> Session<H> {
         self.slot.state()
     }
 
-    pub(super) fn metrics(&self) -> Metrics {
+    pub(super) fn metrics(&self) -> &Metrics {
         self.slot.metrics()
     }
 
-    /// Books a call that answered `texts` texts, begun at `start`.
-    pub(super) fn called<'a>(&self, start: Instant, texts: usize, seen: impl Iterator<Item = &'a Encoding>) {
-        let (mut tokens, mut truncated) = (0, 0);
-        for e in seen {
-            tokens += e.len();
-            truncated += usize::from(e.truncated.is_some());
-        }
-        if texts > 0 {
-            self.slot.called(start.elapsed(), texts, tokens, truncated);
-        }
+    pub(super) fn warmed(&self) {
+        self.slot.warmed();
     }
 }
 
@@ -160,7 +169,9 @@ pub(super) fn run_each(
             stop: stop.clone(),
             stats: None,
         };
+        let mut clock = StageClock::start();
         let results = model.plan().run(&batch, outputs, run)?;
+        clock.ran();
         let mut rows: Vec<&[f32]> = Vec::with_capacity(results.len());
         for i in 0..batch.len() {
             rows.clear();
@@ -176,6 +187,7 @@ pub(super) fn run_each(
             }
             sink(first + i, &rows)?;
         }
+        clock.decoded();
         first += batch.len();
     }
     Ok(())
