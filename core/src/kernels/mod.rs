@@ -47,6 +47,7 @@ pub mod linear;
 pub mod math;
 pub mod pack;
 pub mod quant;
+mod team;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -67,5 +68,6 @@ pub use math::Activation;
 pub use pack::{PackedF32, PackedI8, column_sums, pack_f32, pack_i8, packed_len, packed_len_f32, unpack_i8};
 pub use quant::{
     ActQuant, FakeQuant, QuantRows, RowQuant, dequantize_embedding, fake_quant, fake_quant_ties,
-    quantize_rows,
+    quantize_rows, quantize_rows_with,
 };
+pub use team::Team;

@@ -12,6 +12,7 @@ use super::counts::{Kernel, count};
 use super::isa::{Isa, multiversion};
 use super::math::{ROUND_MAGIC, ROUND_MAGIC_BITS};
 use super::pack::{K_ALIGN, MAX_K};
+use super::team::Team;
 use crate::error::{Error, Result};
 
 /// How activations become integers.
@@ -147,6 +148,24 @@ pub fn quantize_rows(
     mode: &ActQuant,
     out: &mut QuantRows,
 ) -> Result<()> {
+    quantize_rows_with(isa, &mut Team::new(1), x, m, k, split, order, mode, out)
+}
+
+/// Fewest rows that are worth a thread.
+const ROWS_PER_THREAD: usize = 16;
+
+/// [`quantize_rows`] by all threads of `team`.
+pub fn quantize_rows_with(
+    isa: Isa,
+    team: &mut Team,
+    x: &[f32],
+    m: usize,
+    k: usize,
+    split: Option<usize>,
+    order: Option<&[u16]>,
+    mode: &ActQuant,
+    out: &mut QuantRows,
+) -> Result<()> {
     let k_padded = k.next_multiple_of(K_ALIGN);
     if k == 0 || k > MAX_K || m.checked_mul(k) != Some(x.len()) {
         return Err(Error::invalid(format!(
@@ -175,9 +194,26 @@ pub fn quantize_rows(
             (usize::from(channel) != place).then_some((place as u16, channel))
         }),
     );
-    out.ordered.resize(if out.moved.is_empty() { 0 } else { k }, 0.0);
+    // A range that all rows share is found by one thread.
+    let most = if *mode == ActQuant::PerTensor { 1 } else { team.threads() };
+    let parts = most.min(m / ROWS_PER_THREAD).max(1);
+    let rows = m.div_ceil(parts).max(1);
+    let ordered = if out.moved.is_empty() { 0 } else { k };
+    out.ordered.resize(ordered * parts, 0.0);
     let shape = Shape { k, k_padded, split };
-    quantize(isa, x, shape, &out.moved, mode, &mut out.data, &mut out.meta, &mut out.ordered);
+    let mut rest = &mut out.ordered[..];
+    let mut items = Vec::with_capacity(parts);
+    let data = out.data.chunks_mut(rows * k_padded);
+    for ((x, data), meta) in x.chunks(rows * k).zip(data).zip(out.meta.chunks_mut(rows * segments)) {
+        let (one, others) = rest.split_at_mut(ordered);
+        rest = others;
+        items.push((x, data, meta, one));
+    }
+    let moved = &out.moved;
+    team.each(items, |(x, data, meta, ordered)| {
+        quantize(isa, x, shape, moved, mode, data, meta, ordered);
+        Ok(())
+    })?;
     count(Kernel::QuantizeRows, isa);
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::passes::{self, Passes};
 use super::proto::{Stored, to_model};
 use crate::cancel::Stop;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Isa, KernelCounts, kernel_counts, with_default_float_env};
+use crate::kernels::{Isa, KernelCounts, Team, kernel_counts, with_default_float_env};
 use crate::ops::{Operator, PocketOp, RunContext, Scratch, build::build};
 
 /// Sequences packed one after another.
@@ -352,6 +352,7 @@ impl Plan {
             };
             inputs.push(tensor1(data).into_tvalue());
         }
+        let mut team = Team::new(options.threads.max(1));
         guard("the run failed", || {
             state.run_plan_with_eval(inputs, |ctx, op_state, node, inputs| -> TractResult<TVec<TValue>> {
                 options.stop.check().map_err(anyhow_error)?;
@@ -367,11 +368,8 @@ impl Plan {
                 };
                 let out = match ours {
                     Some(op) => {
-                        let mut run = RunContext {
-                            isa: options.isa,
-                            threads: options.threads.max(1),
-                            scratch: &mut *scratch,
-                        };
+                        let mut run =
+                            RunContext { isa: options.isa, team: &mut team, scratch: &mut *scratch };
                         let refs: TVec<&Tensor> = inputs.iter().map(|v| &**v).collect();
                         tvec!(op.0.run(&mut run, &refs)?.into_tvalue())
                     }

@@ -111,7 +111,7 @@ impl Attention {
         // Which sequence a row of the output belongs to.
         let start = |i: usize| if s.first_only { i } else { offsets[i] };
         let own = &mut ctx.scratch.attention;
-        if ctx.threads <= 1 || queries < 32 {
+        if ctx.team.threads() == 1 || queries < 32 {
             for i in 0..offsets.len() - 1 {
                 let rows = start(i)..start(i + 1);
                 let out = &mut out[rows.start * width..rows.end * width];
@@ -119,7 +119,7 @@ impl Attention {
             }
             return Ok(());
         }
-        super::over_rows(ctx.threads, 16, out, width, |first, part| {
+        super::over_rows(ctx.team, 16, out, width, |first, part| {
             // A thread's own scratch; keys of a sequence that two threads share are packed by both.
             let mut scratch = kernels::AttentionScratch::new();
             let end = first + part.len() / width;

@@ -97,17 +97,27 @@ impl Linear {
                     activation: self.epilogue,
                 };
                 let q = &mut ctx.scratch.rows;
-                kernels::quantize_rows(isa, x, m, self.k, w.split, w.order.as_deref(), &w.activation, q)?;
+                kernels::quantize_rows_with(
+                    isa,
+                    ctx.team,
+                    x,
+                    m,
+                    self.k,
+                    w.split,
+                    w.order.as_deref(),
+                    &w.activation,
+                    q,
+                )?;
                 layer.check(q.segments())?;
                 let q = &*q;
-                over_rows(ctx.threads, 16, out, self.n, |first, part| {
+                over_rows(ctx.team, 16, out, self.n, |first, part| {
                     kernels::linear_i8_rows(isa, q, first..first + part.len() / self.n, &layer, part)
                 })
             }
             Weights::Float(packed) => {
                 let weights = PackedF32::new(self.n, self.k, packed)?;
                 let bias = self.bias.as_deref();
-                over_rows(ctx.threads, 16, out, self.n, |first, part| {
+                over_rows(ctx.team, 16, out, self.n, |first, part| {
                     let rows = part.len() / self.n;
                     let x = &x[first * self.k..(first + rows) * self.k];
                     kernels::gemm_f32(isa, x, rows, &weights, bias, self.epilogue, part)

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use tract_onnx::tract_hir::internal::*;
 
-use crate::kernels::{Isa, QuantRows};
+use crate::kernels::{Isa, QuantRows, Team};
 
 /// Scratch memory that operators reuse from node to node and from run to run.
 #[derive(Debug, Default)]
@@ -50,8 +50,8 @@ impl Scratch {
 pub struct RunContext<'a> {
     /// The kernels to use.
     pub isa: Isa,
-    /// Threads that an operator may use, at least 1.
-    pub threads: usize,
+    /// The threads that an operator may use.
+    pub team: &'a mut Team,
     /// Reused memory.
     pub scratch: &'a mut Scratch,
 }
@@ -106,7 +106,7 @@ impl EvalOp for PocketOp {
     fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         // Only a run of tract's own reaches this; ours go through `Operator::run` with a shared scratch.
         let mut scratch = Scratch::default();
-        let mut ctx = RunContext { isa: Isa::best(), threads: 1, scratch: &mut scratch };
+        let mut ctx = RunContext { isa: Isa::best(), team: &mut Team::new(1), scratch: &mut scratch };
         let refs: TVec<&Tensor> = inputs.iter().map(|v| &**v).collect();
         Ok(tvec!(self.0.run(&mut ctx, &refs)?.into_tvalue()))
     }
@@ -188,34 +188,21 @@ pub(crate) fn boundaries(offsets: &Tensor, rows: usize) -> TractResult<Vec<usize
     Ok(o)
 }
 
-/// Splits `out` (rows of `width`) over at most `threads` threads; `f(first_row, part)` fills each part.
+/// Splits `out` (rows of `width`) over the threads of `team`; `f(first_row, part)` fills each part, of at least
+/// `min_rows` rows.
 pub(crate) fn over_rows(
-    threads: usize,
+    team: &mut Team,
     min_rows: usize,
     out: &mut [f32],
     width: usize,
     f: impl Fn(usize, &mut [f32]) -> crate::Result<()> + Sync,
 ) -> TractResult<()> {
     let rows = out.len() / width.max(1);
-    let parts = threads.min(rows / min_rows.max(1)).max(1);
+    let parts = team.threads().min(rows / min_rows.max(1)).max(1);
     if parts == 1 {
         return Ok(f(0, out)?);
     }
     let per = rows.div_ceil(parts);
-    std::thread::scope(|s| {
-        let mut chunks = out.chunks_mut(per * width).enumerate();
-        let first = chunks.next();
-        let others: Vec<_> = chunks
-            .map(|(i, chunk)| {
-                let f = &f;
-                s.spawn(move || crate::kernels::with_default_float_env(|| f(i * per, chunk)))
-            })
-            .collect();
-        let mut result = first.map_or(Ok(()), |(_, chunk)| f(0, chunk));
-        for t in others {
-            let r = t.join().unwrap_or_else(|_| Err(crate::Error::internal("a panic in a worker thread")));
-            result = result.and(r);
-        }
-        Ok(result?)
-    })
+    let items = out.chunks_mut(per * width).enumerate().collect();
+    Ok(team.each(items, |(i, part)| f(i * per, part))?)
 }

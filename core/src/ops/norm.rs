@@ -38,7 +38,7 @@ impl LayerNorm {
     /// On rows as long as `gamma`.
     pub(super) fn apply(
         &self,
-        ctx: &RunContext,
+        ctx: &mut RunContext,
         x: &[f32],
         residual: Option<&[f32]>,
         out: &mut [f32],
@@ -46,7 +46,7 @@ impl LayerNorm {
         ensure!(residual.is_none_or(|r| r.len() == x.len()), "layer norm's residual has another size");
         ensure!(out.len() == x.len(), "layer norm's output has another size");
         let (isa, c) = (ctx.isa, self.gamma.len());
-        over_rows(ctx.threads, 64, out, c, |first, part| {
+        over_rows(ctx.team, 64, out, c, |first, part| {
             let range = first * c..first * c + part.len();
             let residual = residual.map(|r| &r[range.clone()]);
             kernels::layer_norm(isa, &x[range], residual, c, &self.gamma, &self.beta, self.epsilon, part)
