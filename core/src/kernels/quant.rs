@@ -170,9 +170,11 @@ pub fn quantize_rows(
     out.meta.resize(m * segments, RowQuant::default());
     // A few loud channels change places with quiet ones, the others stay: only the moves are done one by one.
     out.moved.clear();
-    out.moved.extend(order.unwrap_or(&[]).iter().enumerate().filter_map(|(place, &channel)| {
-        (usize::from(channel) != place).then_some((place as u16, channel))
-    }));
+    out.moved.extend(
+        order.unwrap_or(&[]).iter().enumerate().filter_map(|(place, &channel)| {
+            (usize::from(channel) != place).then_some((place as u16, channel))
+        }),
+    );
     out.ordered.resize(if out.moved.is_empty() { 0 } else { k }, 0.0);
     let shape = Shape { k, k_padded, split };
     quantize(isa, x, shape, &out.moved, mode, &mut out.data, &mut out.meta, &mut out.ordered);

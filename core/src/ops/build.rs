@@ -210,7 +210,9 @@ impl Builder<'_> {
                 let (split, order) = (self.split(k)?, self.order(k)?);
                 let fits = |len: usize| len == 1 || len == n;
                 let sums = n * (1 + usize::from(split.is_some()));
-                if !fits(scale.len()) || zero.as_ref().is_some_and(|z| !fits(z.len())) || col_sum.len() != sums
+                if !fits(scale.len())
+                    || zero.as_ref().is_some_and(|z| !fits(z.len()))
+                    || col_sum.len() != sums
                 {
                     return self.bad("its scales, zero points or column sums do not fit its outputs");
                 }
@@ -242,7 +244,9 @@ impl Builder<'_> {
         }
         let order = self.i32s(6)?;
         let mut seen = vec![false; k];
-        let place = |i: &i32| usize::try_from(*i).ok().and_then(|i| seen.get_mut(i)).map(|s| std::mem::replace(s, true));
+        let place = |i: &i32| {
+            usize::try_from(*i).ok().and_then(|i| seen.get_mut(i)).map(|s| std::mem::replace(s, true))
+        };
         if order.len() != k || !order.iter().map(place).all(|seen| seen == Some(false)) {
             return self.bad("its order does not name every input channel once");
         }
