@@ -11,6 +11,10 @@ use crate::error::{Error, Result};
 pub enum Isa {
     /// Plain Rust for any CPU. It defines what the right bits are.
     Generic,
+    /// x86-64 with AVX2.
+    Avx2,
+    /// x86-64 with AVX2 and AVX-VNNI: CPUs without AVX-512.
+    AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
     /// 64-bit ARM with the dot-product extension (`SDOT`), as in Cortex-A55, A76 and later.
@@ -19,12 +23,14 @@ pub enum Isa {
 
 impl Isa {
     /// Every instruction set this version knows, available here or not, slowest first.
-    pub const ALL: [Isa; 3] = [Isa::Generic, Isa::Avx512Vnni, Isa::NeonDotprod];
+    pub const ALL: [Isa; 5] = [Isa::Generic, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::NeonDotprod];
 
     /// The name used on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Generic => "generic",
+            Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
             Isa::NeonDotprod => "neon-dotprod",
         }
@@ -42,6 +48,12 @@ impl Isa {
     pub fn is_available(self) -> bool {
         match self {
             Isa::Generic => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => std::arch::is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => {
+                std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("avxvnni")
+            }
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => {
                 use std::arch::is_x86_feature_detected as has;
@@ -101,7 +113,17 @@ macro_rules! multiversion {
             fn avx512($($arg: $ty),*) {
                 $wide($($arg),*)
             }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            fn avx2($($arg: $ty),*) {
+                $body($($arg),*)
+            }
             match isa.usable() {
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::Isa::Avx2 | $crate::kernels::Isa::AvxVnni => {
+                    // SAFETY: `usable` gives these variants only if the CPU has AVX2.
+                    unsafe { avx2($($arg),*) }
+                }
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::Isa::Avx512Vnni => {
                     // SAFETY: `usable` gives this variant only if the CPU has these features.

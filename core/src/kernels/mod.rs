@@ -37,6 +37,12 @@
 mod aarch64;
 pub mod attention;
 mod attention_i8;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+mod avxvnni;
 pub mod counts;
 pub mod env;
 pub mod float;
@@ -51,8 +57,6 @@ mod team;
 #[cfg(test)]
 mod tests;
 mod tile;
-#[cfg(target_arch = "x86_64")]
-mod x86_64;
 
 pub use attention::{Attention, AttentionScratch, Rows, attention_f32, softmax_rows};
 pub use attention_i8::{AttentionI8Scratch, attention_i8};

@@ -65,7 +65,11 @@ pub(super) trait Job {
 pub(super) fn run(isa: Isa, job: impl Job) {
     match isa.usable() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => super::x86_64::with_avx512vnni(job),
+        Isa::Avx2 => super::avx2::with_avx2(job),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => super::avxvnni::with_avxvnni(job),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => super::avx512vnni::with_avx512vnni(job),
         #[cfg(target_arch = "aarch64")]
         Isa::NeonDotprod => super::aarch64::with_dotprod(job),
         _ => job.run(generic::Tile),
