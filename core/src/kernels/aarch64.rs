@@ -1,112 +1,259 @@
-//! 64-bit ARM with the dot-product extension.
+//! What the 64-bit ARM kernels share: activations laid out for a tile, and products that stream the weights.
 //!
-//! `SDOT` multiplies signed bytes only, so 128 is taken from the activations; the driver puts it back by
-//! the column sums. The tile holds 4 rows x 16 columns in 16 registers. `vdotq_s32` is not stable in Rust
-//! 1.95, hence `asm!` for this one instruction.
+//! `vdotq_s32`, `vmmlaq_s32` and their kin are not stable in Rust 1.95, so the inner loops are `asm!`; what
+//! surrounds them is intrinsics.
 
-use super::tile::{DotTile, Job, Sums, TileInput};
+use super::pack::PANEL;
+use super::tile::{Sums, TileInput};
 use std::arch::aarch64::{
-    int8x16_t, int32x4_t, vdupq_n_s32, vdupq_n_u8, veorq_u8, vld1q_s8, vld1q_u8, vreinterpretq_s8_u8,
-    vst1q_s32,
+    int32x4_t, uint8x16_t, vdupq_n_s32, vdupq_n_u8, vdupq_n_u64, veorq_u8, veorq_u64, vld1q_s32, vld1q_u8,
+    vld1q_u64, vst1q_s32, vst1q_u8, vst1q_u64, vzip1q_u64, vzip2q_u64,
 };
 use std::arch::asm;
+use std::mem::MaybeUninit;
 
-/// Does `job` with this tile. Call only where [`Isa::NeonDotprod`](super::Isa::NeonDotprod) is available.
-pub(super) fn with_dotprod(job: impl Job) {
-    #[target_feature(enable = "neon,dotprod")]
-    fn with(job: impl Job) {
-        job.run(Dotprod);
+/// K is worked off in pieces of at most this, so that a tile's activations stay in the first cache.
+const CHUNK: usize = 1024;
+
+/// Four vectors of four sums each: one row of one panel.
+pub(super) type Line = [int32x4_t; 4];
+
+/// A chunk of the activations of `R` rows as `[K/16][R][16]`, and room for one step more: the loops load a
+/// step ahead.
+struct Activations<const R: usize>([MaybeUninit<[[u8; 16]; R]>; CHUNK / 16 + 1]);
+
+impl<const R: usize> Activations<R> {
+    #[inline(always)]
+    fn new() -> Self {
+        Activations([MaybeUninit::uninit(); CHUNK / 16 + 1])
     }
-    // SAFETY: the caller checked for these features.
-    unsafe { with(job) }
-}
-
-#[derive(Clone, Copy)]
-struct Dotprod;
-
-impl DotTile for Dotprod {
-    const ROWS: usize = 4;
-    const PANELS: usize = 1;
-    const BIAS: i32 = 128;
 
     #[inline(always)]
-    fn dot(self, tile: &TileInput, sums: &mut Sums) {
-        tile.assert_in_bounds();
-        // SAFETY: the tile lies inside its slices (asserted); `Dotprod` exists only inside `with`, which
-        // has the CPU features.
-        unsafe {
-            match tile.rows {
-                1 => dot::<1>(tile, sums),
-                2 => dot::<2>(tile, sums),
-                3 => dot::<3>(tile, sums),
-                _ => dot::<4>(tile, sums),
+    fn as_ptr(&self) -> *const u8 {
+        self.0.as_ptr().cast()
+    }
+
+    /// Takes `k` bytes (a multiple of 16, at most [`CHUNK`]) of each row from `k0` on; bits in `flip` change.
+    ///
+    /// # Safety
+    /// `tile` has at least `R` rows of `k0 + k` bytes inside its slices.
+    #[target_feature(enable = "neon")]
+    #[inline]
+    unsafe fn fill(&mut self, tile: &TileInput, k0: usize, k: usize, flip: uint8x16_t) {
+        for (step, to) in self.0[..k / 16].iter_mut().enumerate() {
+            let to = to.as_mut_ptr().cast::<u8>();
+            for r in 0..R {
+                // SAFETY: 16 bytes at k0 + 16 step < k0 + k of row r lie inside `a`; `to` has R times 16.
+                unsafe {
+                    let bytes = vld1q_u8(tile.a.as_ptr().add(r * tile.stride + k0 + step * 16));
+                    vst1q_u8(to.add(r * 16), veorq_u8(bytes, flip));
+                }
             }
         }
     }
 }
 
-/// `acc[i] += w[4i..4i + 4] . a[4 LANE..4 LANE + 4]`.
-macro_rules! sdot {
-    ($acc:expr, $w:expr, $a:expr, $lane:literal) => {
-        // SAFETY: reads and writes only the named registers; the function has the feature.
+/// The sums so far of the first `R` rows of a panel: zero before the first chunk.
+#[target_feature(enable = "neon")]
+#[inline]
+fn sums_so_far<const R: usize>(first: bool, sums: &Sums, panel: usize) -> [Line; R] {
+    let mut acc = [[vdupq_n_s32(0); 4]; R];
+    if !first {
+        for (acc, row) in acc.iter_mut().zip(&sums.0) {
+            for (acc, four) in acc.iter_mut().zip(row[panel].as_chunks::<4>().0) {
+                // SAFETY: four sums.
+                *acc = unsafe { vld1q_s32(four.as_ptr()) };
+            }
+        }
+    }
+    acc
+}
+
+/// Puts the sums of a panel where the driver reads them.
+#[target_feature(enable = "neon")]
+#[inline]
+fn store_sums<const R: usize>(acc: &[Line; R], sums: &mut Sums, panel: usize) {
+    for (acc, row) in acc.iter().zip(&mut sums.0) {
+        for (acc, four) in acc.iter().zip(row[panel].as_chunks_mut::<4>().0) {
+            // SAFETY: room for four sums.
+            unsafe { vst1q_s32(four.as_mut_ptr(), *acc) };
+        }
+    }
+}
+
+/// A vector in memory.
+pub(super) type V = MaybeUninit<[u8; 16]>;
+
+/// Copies `k` bytes from `k0` on of `height` pairs of rows to `[k/8][height][2][8]`, the bits in `flip`
+/// changed.
+///
+/// # Safety
+/// The rows from 2 `pair` on lie inside the tile; of the last pair the second may be missing.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn zip_rows(
+    tile: &TileInput,
+    k0: usize,
+    k: usize,
+    pair: usize,
+    height: usize,
+    flip: u8,
+    to: &mut [V],
+) {
+    let to = &mut to[..k / 8 * height];
+    let flip = vdupq_n_u64(u64::from_ne_bytes([flip; 8]));
+    for i in 0..height {
+        let row = 2 * (pair + i);
+        let other = (row + 1).min(tile.rows - 1);
+        let (a, b) = (&tile.a[row * tile.stride + k0..][..k], &tile.a[other * tile.stride + k0..][..k]);
+        for (step, (a, b)) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0).enumerate() {
+            // SAFETY: 16 bytes each; `to` has k/8 times `height` vectors and step < k/16.
+            unsafe {
+                let a = veorq_u64(vld1q_u64(a.as_ptr().cast()), flip);
+                let b = veorq_u64(vld1q_u64(b.as_ptr().cast()), flip);
+                let to = to.as_mut_ptr().add(2 * step * height + i);
+                vst1q_u64(to.cast(), vzip1q_u64(a, b));
+                vst1q_u64(to.add(height).cast(), vzip2q_u64(a, b));
+            }
+        }
+    }
+}
+
+/// Asks for `lines` to be brought to the second cache.
+#[inline(always)]
+pub(super) fn prefetch(lines: &[i8]) {
+    for line in lines.chunks(64) {
+        // SAFETY: a prefetch changes no state that a program can see and never faults.
         unsafe {
-            asm!(
-                concat!("sdot {acc:v}.4s, {w:v}.16b, {a:v}.4b[", $lane, "]"),
-                acc = inout(vreg) $acc,
-                w = in(vreg) $w,
-                a = in(vreg_low16) $a,
-                options(pure, nomem, nostack, preserves_flags)
-            )
+            asm!("prfm pldl2keep, [{}]", in(reg) line.as_ptr(), options(nostack, readonly, preserves_flags))
+        }
+    }
+}
+
+/// Sums of `R` rows and all panels of a tile by `panel(activations, weights, steps, acc)`, which multiplies
+/// the rows by one panel, 16 K a step. It gets the activations with the bits in `flip` changed.
+///
+/// # Safety
+/// `tile` has at least `R` rows and its panels inside its slices; the CPU has what `panel` needs.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn rows_by_panels<const R: usize>(
+    tile: &TileInput,
+    flip: u8,
+    sums: &mut Sums,
+    panel: unsafe fn(*const u8, *const i8, usize, &mut [Line; R]),
+) {
+    let mut a = Activations::<R>::new();
+    let mut soon = tile.soon.chunks(tile.soon.len().div_ceil(tile.panels * tile.k.div_ceil(CHUNK)).max(1));
+    let mut k0 = 0;
+    while k0 < tile.k {
+        let k = CHUNK.min(tile.k - k0);
+        // SAFETY: the caller's promise.
+        unsafe { a.fill(tile, k0, k, vdupq_n_u8(flip)) };
+        for p in 0..tile.panels {
+            prefetch(soon.next().unwrap_or(&[]));
+            let mut acc = sums_so_far(k0 == 0, sums, p);
+            // SAFETY: k of every row are in `a`, and k times 16 weights lie from there on in panel p.
+            unsafe {
+                let w = tile.w.as_ptr().add(p * tile.panel_stride + k0 * PANEL);
+                panel(a.as_ptr(), w, k / 16, &mut acc);
+            }
+            store_sums(&acc, sums, p);
+        }
+        k0 += k;
+    }
+}
+
+/// Products of one or two rows with a panel, whose weights then pass by once: defines
+/// `$name(activations, weights, steps, acc)` for steps of 16 K with the instruction `$op`.
+///
+/// Two sets of sums, for the odd and the even quads, so that no product waits for the one before it.
+macro_rules! stream {
+    ($name:ident, $features:literal, $op:literal) => {
+        /// # Safety
+        /// `a` has `steps` times 16 bytes per row, `w` `steps` times 256; the CPU has the features.
+        #[target_feature(enable = $features)]
+        #[inline]
+        unsafe fn $name<const R: usize>(a: *const u8, w: *const i8, steps: usize, acc: &mut [Line; R]) {
+            const { assert!(R == 1 || R == 2) };
+            macro_rules! quads {
+                ($row:literal, $lane:literal, $w:literal, $acc:literal) => {
+                    concat!($op, " v", $acc, ".4s, v", $w, ".16b, v", $row, ".4b[", $lane, "]\n")
+                };
+            }
+            if R == 1 {
+                let mut odd = [vdupq_n_s32(0); 4];
+                // SAFETY: reads what the caller promised and no more; names all registers that it writes.
+                unsafe {
+                    asm!(
+                        "2:",
+                        "ldp q16, q17, [{w}]",
+                        "ldp q18, q19, [{w}, #32]",
+                        "ldr q0, [{a}], #16",
+                        "ldp q20, q21, [{w}, #64]",
+                        "ldp q22, q23, [{w}, #96]",
+                        "subs {n}, {n}, #1",
+                        "ldp q24, q25, [{w}, #128]",
+                        "ldp q26, q27, [{w}, #160]",
+                        quads!(0, 0, 16, 2), quads!(0, 0, 17, 3), quads!(0, 0, 18, 4), quads!(0, 0, 19, 5),
+                        "ldp q28, q29, [{w}, #192]",
+                        "ldp q30, q31, [{w}, #224]",
+                        "add {w}, {w}, #256",
+                        quads!(0, 1, 20, 6), quads!(0, 1, 21, 7), quads!(0, 1, 22, 8), quads!(0, 1, 23, 9),
+                        quads!(0, 2, 24, 2), quads!(0, 2, 25, 3), quads!(0, 2, 26, 4), quads!(0, 2, 27, 5),
+                        quads!(0, 3, 28, 6), quads!(0, 3, 29, 7), quads!(0, 3, 30, 8), quads!(0, 3, 31, 9),
+                        "b.ne 2b",
+                        a = inout(reg) a => _, w = inout(reg) w => _, n = inout(reg) steps => _,
+                        out("v0") _,
+                        inout("v2") acc[0][0], inout("v3") acc[0][1],
+                        inout("v4") acc[0][2], inout("v5") acc[0][3],
+                        inout("v6") odd[0], inout("v7") odd[1], inout("v8") odd[2], inout("v9") odd[3],
+                        out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
+                        out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                        out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                        options(nostack, readonly)
+                    );
+                }
+                for (acc, odd) in acc[0].iter_mut().zip(odd) {
+                    *acc = vaddq_s32(*acc, odd);
+                }
+            } else {
+                // SAFETY: as above.
+                unsafe {
+                    asm!(
+                        "2:",
+                        "ldp q16, q17, [{w}]",
+                        "ldp q18, q19, [{w}, #32]",
+                        "ldp q0, q1, [{a}], #32",
+                        "ldp q20, q21, [{w}, #64]",
+                        "ldp q22, q23, [{w}, #96]",
+                        "subs {n}, {n}, #1",
+                        "ldp q24, q25, [{w}, #128]",
+                        "ldp q26, q27, [{w}, #160]",
+                        quads!(0, 0, 16, 2), quads!(0, 0, 17, 3), quads!(0, 0, 18, 4), quads!(0, 0, 19, 5),
+                        quads!(1, 0, 16, 6), quads!(1, 0, 17, 7), quads!(1, 0, 18, 8), quads!(1, 0, 19, 9),
+                        "ldp q28, q29, [{w}, #192]",
+                        "ldp q30, q31, [{w}, #224]",
+                        "add {w}, {w}, #256",
+                        quads!(0, 1, 20, 2), quads!(0, 1, 21, 3), quads!(0, 1, 22, 4), quads!(0, 1, 23, 5),
+                        quads!(1, 1, 20, 6), quads!(1, 1, 21, 7), quads!(1, 1, 22, 8), quads!(1, 1, 23, 9),
+                        quads!(0, 2, 24, 2), quads!(0, 2, 25, 3), quads!(0, 2, 26, 4), quads!(0, 2, 27, 5),
+                        quads!(1, 2, 24, 6), quads!(1, 2, 25, 7), quads!(1, 2, 26, 8), quads!(1, 2, 27, 9),
+                        quads!(0, 3, 28, 2), quads!(0, 3, 29, 3), quads!(0, 3, 30, 4), quads!(0, 3, 31, 5),
+                        quads!(1, 3, 28, 6), quads!(1, 3, 29, 7), quads!(1, 3, 30, 8), quads!(1, 3, 31, 9),
+                        "b.ne 2b",
+                        a = inout(reg) a => _, w = inout(reg) w => _, n = inout(reg) steps => _,
+                        out("v0") _, out("v1") _,
+                        inout("v2") acc[0][0], inout("v3") acc[0][1],
+                        inout("v4") acc[0][2], inout("v5") acc[0][3],
+                        inout("v6") acc[R - 1][0], inout("v7") acc[R - 1][1],
+                        inout("v8") acc[R - 1][2], inout("v9") acc[R - 1][3],
+                        out("v16") _, out("v17") _, out("v18") _, out("v19") _, out("v20") _, out("v21") _,
+                        out("v22") _, out("v23") _, out("v24") _, out("v25") _, out("v26") _, out("v27") _,
+                        out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+                        options(nostack, readonly)
+                    );
+                }
+            }
         }
     };
 }
-
-/// Sums of `R` rows and one panel.
-///
-/// # Safety
-/// `tile` has at least `R` rows and one panel inside its slices.
-#[target_feature(enable = "neon,dotprod")]
-unsafe fn dot<const R: usize>(tile: &TileInput, sums: &mut Sums) {
-    let mut acc: [[int32x4_t; 4]; R] = [[vdupq_n_s32(0); 4]; R];
-    let (a, w) = (tile.a.as_ptr(), tile.w.as_ptr());
-    let flip = vdupq_n_u8(0x80);
-    let steps = tile.k / 16;
-    let mut soon = tile.soon.chunks(64);
-    let lines = soon.len().div_ceil(steps.max(1));
-    for step in 0..steps {
-        for line in soon.by_ref().take(lines) {
-            // SAFETY: a prefetch changes no state that a program can see and never faults.
-            unsafe {
-                asm!("prfm pldl2keep, [{}]", in(reg) line.as_ptr(), options(nostack, readonly, preserves_flags))
-            }
-        }
-        let mut four: [int8x16_t; R] = [vreinterpretq_s8_u8(flip); R];
-        for (r, four) in four.iter_mut().enumerate() {
-            // SAFETY: 16 bytes at step * 16 < k of row r lie inside `a`.
-            let bytes = unsafe { vld1q_u8(a.add(r * tile.stride + step * 16)) };
-            *four = vreinterpretq_s8_u8(veorq_u8(bytes, flip));
-        }
-        macro_rules! quad {
-            ($lane:literal) => {
-                for c in 0..4 {
-                    // SAFETY: 16 bytes at (4 step + lane) * 64 + 16 c < 16 k lie inside `w`.
-                    let line = unsafe { vld1q_s8(w.add(step * 256 + $lane * 64 + c * 16)) };
-                    for r in 0..R {
-                        sdot!(acc[r][c], line, four[r], $lane);
-                    }
-                }
-            };
-        }
-        quad!(0);
-        quad!(1);
-        quad!(2);
-        quad!(3);
-    }
-    for (r, acc) in acc.iter().enumerate() {
-        for (c, acc) in acc.iter().enumerate() {
-            let to = &mut sums.0[r][0][c * 4..][..4];
-            // SAFETY: `to` has room for four sums.
-            unsafe { vst1q_s32(to.as_mut_ptr(), *acc) };
-        }
-    }
-}
+pub(super) use stream;

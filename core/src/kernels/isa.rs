@@ -17,13 +17,28 @@ pub enum Isa {
     AvxVnni,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
+    /// 32-bit ARM with NEON. Only integers use it: its floats are not those of IEEE 754.
+    Armv7Neon,
+    /// Any 64-bit ARM.
+    Neon,
     /// 64-bit ARM with the dot-product extension (`SDOT`), as in Cortex-A55, A76 and later.
     NeonDotprod,
+    /// 64-bit ARM with the int8 matrix extension (`USMMLA`), as in Cortex-A510, A710 and later.
+    NeonI8mm,
 }
 
 impl Isa {
     /// Every instruction set this version knows, available here or not, slowest first.
-    pub const ALL: [Isa; 5] = [Isa::Generic, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::NeonDotprod];
+    pub const ALL: [Isa; 8] = [
+        Isa::Generic,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512Vnni,
+        Isa::Armv7Neon,
+        Isa::Neon,
+        Isa::NeonDotprod,
+        Isa::NeonI8mm,
+    ];
 
     /// The name used on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -32,7 +47,10 @@ impl Isa {
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avxvnni",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Armv7Neon => "armv7-neon",
+            Isa::Neon => "neon",
             Isa::NeonDotprod => "neon-dotprod",
+            Isa::NeonI8mm => "neon-i8mm",
         }
     }
 
@@ -63,8 +81,16 @@ impl Isa {
                     && has!("avx512vl")
                     && has!("avx512vnni")
             }
+            #[cfg(target_arch = "arm")]
+            Isa::Armv7Neon => super::armv7_neon::has_neon(),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
             #[cfg(target_arch = "aarch64")]
             Isa::NeonDotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonI8mm => {
+                Isa::NeonDotprod.is_available() && std::arch::is_aarch64_feature_detected!("i8mm")
+            }
             #[allow(unreachable_patterns, reason = "which arms are left depends on the target")]
             _ => false,
         }

@@ -35,6 +35,14 @@
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_dotprod;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_i8mm;
+#[cfg(target_arch = "aarch64")]
+mod aarch64_neon;
+#[cfg(target_arch = "arm")]
+mod armv7_neon;
 pub mod attention;
 mod attention_i8;
 #[cfg(target_arch = "x86_64")]

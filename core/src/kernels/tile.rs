@@ -5,7 +5,8 @@ use super::isa::Isa;
 use super::pack::PANEL;
 
 /// Most rows and panels of a tile on any ISA.
-pub(super) const TILE_ROWS: usize = 8;
+pub(super) const TILE_ROWS: usize =
+    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { 24 } else { 8 };
 pub(super) const TILE_PANELS: usize = 4;
 
 /// The integer sums of a tile: row, panel, column.
@@ -70,8 +71,14 @@ pub(super) fn run(isa: Isa, job: impl Job) {
         Isa::AvxVnni => super::avxvnni::with_avxvnni(job),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => super::avx512vnni::with_avx512vnni(job),
+        #[cfg(target_arch = "arm")]
+        Isa::Armv7Neon => super::armv7_neon::with_armv7_neon(job),
         #[cfg(target_arch = "aarch64")]
-        Isa::NeonDotprod => super::aarch64::with_dotprod(job),
+        Isa::Neon => super::aarch64_neon::with_neon(job),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => super::aarch64_dotprod::with_dotprod(job),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => super::aarch64_i8mm::with_i8mm(job),
         _ => job.run(generic::Tile),
     }
 }

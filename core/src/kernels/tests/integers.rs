@@ -402,3 +402,38 @@ fn near_ties_are_ties() {
         assert_eq!(steps, [2.0, 2.0, 2.0, 4.0, 4.0, 3.0, 0.0, 255.0, 0.0], "{isa}");
     }
 }
+
+/// Long rows, so that a kernel that works K off in pieces meets its seams, and more rows than any tile has.
+#[test]
+#[cfg_attr(miri, ignore = "large")]
+fn tall_and_long_layers_equal_the_generic_kernel() {
+    let mut rng = Rng(21);
+    for (m, n, k, split) in [
+        (1, 70, 3072, Some(3008)),
+        (2, 33, 1088, None),
+        (3, 16, 2050, Some(1024)),
+        (25, 48, 1025, None),
+        (31, 17, 520, Some(64)),
+        (50, 80, 577, Some(512)),
+        (65, 65, 64, None),
+    ] {
+        for extreme in [false, true] {
+            let layer = Layer::new(&mut rng, n, k, split, extreme);
+            let x: Vec<f32> = if extreme {
+                // Steps of 0 and 255 alone.
+                (0..m * k).map(|_| if rng.below(8) == 0 { 1.0 } else { -1.0 }).collect()
+            } else {
+                rng.floats(m * k)
+            };
+            let mut q = QuantRows::new();
+            quantize_rows(Isa::Generic, &x, m, k, split, None, &ActQuant::PerToken, &mut q).unwrap();
+            let mut want = vec![0.0; m * n];
+            linear_i8(Isa::Generic, &q, &layer.view(), &mut want).unwrap();
+            for isa in others() {
+                let mut out = vec![f32::NAN; m * n];
+                linear_i8(isa, &q, &layer.view(), &mut out).unwrap();
+                assert_eq!(bits(&out), bits(&want), "{isa} m {m} n {n} k {k} extreme {extreme}");
+            }
+        }
+    }
+}
