@@ -15,6 +15,7 @@ use crate::text::Truncation;
     after_help = "\
 Examples:
   pocketbert classify \"what a lovely film\"            labels of the default model
+  pocketbert analyze \"book a table in Paris\"          all of its heads at once
   pocketbert inspect models/everyday.pbert            what is inside, and on which kernels it runs
   pocketbert COMMAND --help                           more examples
 
@@ -29,6 +30,8 @@ pub struct Args {
 pub enum Command {
     /// Label texts, with probabilities
     Classify(Classify),
+    /// Ask all heads of a model at once: labels, spans, vectors
+    Analyze(Analyze),
     /// Run any head of any model on texts or token ids; JSON lines in, JSON lines out
     Run(Run),
     /// Show what a model is made of and which kernels run it
@@ -48,6 +51,8 @@ Examples:
   pocketbert classify --file reviews.txt --json > labels.jsonl
   tail -f chat.log | pocketbert classify - --head moderation
   pocketbert classify \"…\" --model my-hub-folder/       a folder with model.onnx and tokenizer.json
+  pocketbert classify \"Is it open?\" --pair \"Daily.\"   two texts that the model reads together
+  pocketbert classify --file log.txt --metrics m.prom   times, sizes and errors for Prometheus
 
 The model is --model, else $POCKETBERT_MODEL, else models/everyday.pbert.
 Of several texts, one a line, each gets one line, in their order, as soon as it is ready.";
@@ -67,6 +72,12 @@ pub struct Classify {
     /// Head of the model that answers
     #[arg(long, value_name = "H")]
     pub head: Option<String>,
+    /// Second text of a pair, for heads trained on pairs
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["file", "pairs"])]
+    pub pair: Option<String>,
+    /// Each line is a pair: two texts with a tab between them
+    #[arg(long)]
+    pub pairs: bool,
     /// Show this many labels at most [default: 5; all with --json]
     #[arg(long, value_name = "N")]
     pub top_k: Option<usize>,
@@ -88,6 +99,52 @@ pub struct Classify {
     /// One JSON object per text
     #[arg(long)]
     pub json: bool,
+    /// At the end, write counts and times to this file: Prometheus text if it ends in .prom, else JSON
+    #[arg(long, value_name = "F")]
+    pub metrics: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: Engine,
+    #[command(flatten)]
+    pub open: Open,
+}
+
+const ANALYZE_HELP: &str = "\
+Examples:
+  pocketbert analyze \"book a table for two in Paris\"
+  pocketbert analyze \"what a lovely film\" --heads sentiment,spam --json
+  pocketbert analyze --file reviews.txt --json > analyses.jsonl
+
+The model is --model, else $POCKETBERT_MODEL, else models/everyday.pbert. All heads together cost one run of the
+encoder. Colours are for terminals only; NO_COLOR=1 turns them off. Of several texts, one a line, each is answered
+as soon as it is ready.";
+
+#[derive(clap::Args, Debug)]
+#[command(after_help = ANALYZE_HELP)]
+pub struct Analyze {
+    /// The text; `-` for one text a line from standard input
+    #[arg(conflicts_with = "file")]
+    pub text: Option<String>,
+    /// Read one text a line from this file
+    #[arg(long, short, value_name = "F")]
+    pub file: Option<PathBuf>,
+    /// Bundle, .onnx file or model folder
+    #[arg(long, short, value_name = "B")]
+    pub model: Option<PathBuf>,
+    /// Ask these heads only
+    #[arg(long, value_name = "H,…", value_delimiter = ',')]
+    pub heads: Vec<String>,
+    /// Show this many labels per head at most [default: 3; all with --json]
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// What to keep of a text that is too long
+    #[arg(long, value_enum, default_value_t)]
+    pub truncation: Cut,
+    /// One JSON object per text
+    #[arg(long)]
+    pub json: bool,
+    /// At the end, write counts and times to this file: Prometheus text if it ends in .prom, else JSON
+    #[arg(long, value_name = "F")]
+    pub metrics: Option<PathBuf>,
     #[command(flatten)]
     pub engine: Engine,
     #[command(flatten)]

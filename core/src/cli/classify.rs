@@ -8,8 +8,9 @@ use serde_json::json;
 use super::args::Classify;
 use super::io::{Lines, nothing_to_do, visible};
 use super::progress::Progress;
-use super::{Outcome, load};
-use crate::tasks::{CallOptions, Classification, ClassifyOptions, TextClassifier};
+use super::{Outcome, load, metrics};
+use crate::error::{Error, Result};
+use crate::tasks::{CallOptions, Classification, ClassifyOptions, TextClassifier, TextInput};
 
 pub fn classify(a: &Classify) -> Outcome {
     let one = a.text.as_deref().filter(|t| *t != "-");
@@ -17,6 +18,9 @@ pub fn classify(a: &Classify) -> Outcome {
         return Err(
             nothing_to_do("give a text, `-` for standard input, or `--file`; `--help` has examples").into()
         );
+    }
+    if one.is_none() && a.pair.is_some() {
+        return Err(Error::invalid("`--pair` goes with one text; for lines of pairs use `--pairs`").into());
     }
     // A missing file of texts is told before a model is opened for it.
     let lines = match one {
@@ -40,10 +44,30 @@ pub fn classify(a: &Classify) -> Outcome {
         call: CallOptions { threads: a.engine.threads, kernel: a.engine.kernel, ..CallOptions::default() },
         ..ClassifyOptions::default()
     };
+    let done = answer(a, one, lines, &classifier, &options);
+    metrics::write(a.metrics.as_deref(), &[classifier.metrics().snapshot()])?;
+    done
+}
+
+fn answer(
+    a: &Classify,
+    one: Option<&str>,
+    lines: Option<Lines>,
+    classifier: &TextClassifier,
+    options: &ClassifyOptions,
+) -> Outcome {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let head = classifier.head()?.name.clone();
+    let ask = |text: &str, pair: Option<&str>| -> Result<Classification> {
+        let input = match pair {
+            None if a.pairs => pair_of(text)?,
+            pair => TextInput { text, pair },
+        };
+        let answer = classifier.classify_inputs(&[input], options)?.pop();
+        answer.ok_or_else(|| Error::internal("a run without an answer"))
+    };
     if let Some(text) = one {
-        let answer = classifier.classify_with(text, &options)?;
+        let answer = ask(text, a.pair.as_deref())?;
         if a.json {
             write_json(&mut out, &head, &answer)?;
         } else {
@@ -55,7 +79,7 @@ pub fn classify(a: &Classify) -> Outcome {
     let Some(mut lines) = lines else { return Ok(()) };
     let progress = Progress::beside_answers("texts classified:");
     while let Some(text) = lines.next()? {
-        let answer = classifier.classify_with(&text, &options).map_err(|e| lines.at(e))?;
+        let answer = ask(&text, None).map_err(|e| lines.at(e))?;
         if a.json {
             write_json(&mut out, &head, &answer)?;
         } else {
@@ -67,7 +91,21 @@ pub fn classify(a: &Classify) -> Outcome {
     Ok(())
 }
 
+/// A line with two texts.
+fn pair_of(line: &str) -> Result<TextInput<'_>> {
+    let parts = line.split_once('\t').filter(|(_, pair)| !pair.contains('\t'));
+    parts.map(TextInput::from).ok_or_else(|| {
+        Error::invalid("with `--pairs` every line is two texts with one tab between them; this one is not")
+    })
+}
+
 fn write_json(out: &mut impl Write, head: &str, a: &Classification) -> Outcome {
+    writeln!(out, "{}", to_json(head, a)?)?;
+    Ok(())
+}
+
+/// The answer of one head as a JSON object.
+pub(super) fn to_json(head: &str, a: &Classification) -> Outcome<String> {
     // `Value` would widen each f32 to a double and print that one's digits, so numbers are written as f32.
     #[derive(serde::Serialize)]
     struct Label<'a> {
@@ -81,11 +119,15 @@ fn write_json(out: &mut impl Write, head: &str, a: &Classification) -> Outcome {
         .iter()
         .map(|l| Label { label: &l.label, index: l.index, probability: l.probability, logit: l.logit })
         .collect();
-    write!(out, "{{\"head\":{},\"labels\":{}", json!(head), serde_json::to_string(&labels)?)?;
-    write!(out, ",\"logits\":{}", serde_json::to_string(&a.logits)?)?;
-    let rest = (a.token_count, a.truncated, json!(a.model_version));
-    writeln!(out, ",\"tokens\":{},\"truncated\":{},\"model_version\":{}}}", rest.0, rest.1, rest.2)?;
-    Ok(())
+    let labels = serde_json::to_string(&labels)?;
+    let logits = serde_json::to_string(&a.logits)?;
+    Ok(format!(
+        "{{\"head\":{},\"labels\":{labels},\"logits\":{logits},\"tokens\":{},\"truncated\":{},\"model_version\":{}}}",
+        json!(head),
+        a.token_count,
+        a.truncated,
+        json!(a.model_version)
+    ))
 }
 
 /// One label a line.

@@ -3,6 +3,7 @@
 //! Exit status: 0 good, 1 a check failed, 2 bad input or usage. Answers go to stdout, everything else to
 //! stderr.
 
+mod analyze;
 mod args;
 mod bench;
 mod classify;
@@ -12,10 +13,12 @@ mod inspect;
 mod io;
 mod load;
 mod measure;
+mod metrics;
 mod profile;
 mod progress;
 mod run;
 mod self_test;
+mod terminal;
 mod tokenize;
 
 use std::io::Write;
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
 fn dispatch(args: Args) -> Outcome {
     match args.command {
         Command::Classify(a) => classify::classify(&a),
+        Command::Analyze(a) => analyze::analyze(&a),
         Command::Run(a) => run::run(&a),
         Command::Inspect(a) => inspect::inspect(&a),
         Command::Tokenize(a) => tokenize::tokenize(&a),

@@ -320,7 +320,7 @@ impl<'a> Decoder<'a> {
     ) -> Result<Classification> {
         let p = self.keep.probabilities(self.head, logits)?;
         let answer = Classification {
-            labels: self.keep.labels(self.head, logits, &p),
+            labels: self.keep.pick(self.head, &p, logits),
             logits: logits.to_vec(),
             token_count: e.len(),
             truncated: e.truncated.is_some(),
@@ -425,7 +425,8 @@ impl Keep {
         (p.get(best).copied(), (0..p.len()).filter(|&i| p[i] >= yes(i)).collect())
     }
 
-    fn labels(&self, head: &ClassifierHead, logits: &[f32], p: &[f32]) -> Vec<Scored> {
+    /// The labels that pass.
+    fn pick(&self, head: &ClassifierHead, p: &[f32], logits: &[f32]) -> Vec<Scored> {
         let mut kept: Vec<Scored> = vec![];
         for (index, (label, least)) in head.labels.iter().zip(&self.least).enumerate() {
             if least.is_some_and(|t| p[index] >= t) {

@@ -23,7 +23,7 @@ fn head() -> ClassifierHead {
 fn scored(head: &ClassifierHead, o: &ClassifyOptions, logits: &[f32]) -> Result<Vec<Scored>> {
     let keep = Keep::new(head, o)?;
     let p = keep.probabilities(head, logits)?;
-    Ok(keep.labels(head, logits, &p))
+    Ok(keep.pick(head, &p, logits))
 }
 
 fn labels(head: &ClassifierHead, o: &ClassifyOptions, logits: &[f32]) -> Result<Vec<String>> {

@@ -1,0 +1,160 @@
+//! `pocketbert analyze`: all heads of a model on one text, side by side.
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::args::Analyze;
+use super::io::{Lines, nothing_to_do, visible};
+use super::progress::Progress;
+use super::terminal::{Look, Paint, bar, pad, shorten, width};
+use super::{Outcome, classify, load, metrics};
+use crate::tasks::{
+    Analysis, AnalyzeOptions, Analyzer, CallOptions, Classification, HeadAnalysis, HeadAnswer,
+};
+
+/// Columns of a bar, where there is room.
+const BAR: usize = 20;
+
+pub fn analyze(a: &Analyze) -> Outcome {
+    let one = a.text.as_deref().filter(|t| *t != "-");
+    if a.text.is_none() && a.file.is_none() && std::io::stdin().is_terminal() {
+        return Err(
+            nothing_to_do("give a text, `-` for standard input, or `--file`; `--help` has examples").into()
+        );
+    }
+    // A missing file of texts is told before a model is opened for it.
+    let lines = match one {
+        Some(_) => None,
+        None => Some(Lines::open(a.file.as_deref())?),
+    };
+    let path = match &a.model {
+        Some(p) => p.clone(),
+        None => load::default_model()?,
+    };
+    let analyzer = Analyzer::from_model(Arc::new(load::open(&path, &a.open, false)?))?;
+    let done = answer(a, one, lines, &analyzer);
+    metrics::write(a.metrics.as_deref(), &analyzer.snapshots())?;
+    done
+}
+
+fn answer(a: &Analyze, one: Option<&str>, lines: Option<Lines>, analyzer: &Analyzer) -> Outcome {
+    let options = AnalyzeOptions {
+        heads: a.heads.clone(),
+        top_k: a.top_k.or((!a.json).then_some(3)),
+        truncation: a.truncation.into(),
+        call: CallOptions { threads: a.engine.threads, kernel: a.engine.kernel, ..CallOptions::default() },
+        ..AnalyzeOptions::default()
+    };
+    let paint = Paint::stdout();
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let write = |out: &mut BufWriter<_>, text: &str, answer: &Analysis| -> Outcome {
+        match a.json {
+            true => writeln!(out, "{}", to_json(answer)?)?,
+            false => out.write_all(picture(text, answer, paint).as_bytes())?,
+        }
+        out.flush()?;
+        Ok(())
+    };
+    if let Some(text) = one {
+        write(&mut out, text, &analyzer.analyze_with(text, &options)?)?;
+        if !a.json && a.heads.is_empty() {
+            tell_others(analyzer)?;
+        }
+        return Ok(());
+    }
+    let Some(mut lines) = lines else { return Ok(()) };
+    let progress = Progress::beside_answers("texts analyzed:");
+    let mut first = true;
+    while let Some(text) = lines.next()? {
+        let answer = analyzer.analyze_with(&text, &options).map_err(|e| lines.at(e))?;
+        if !a.json && !std::mem::take(&mut first) {
+            writeln!(out)?;
+        }
+        write(&mut out, &text, &answer)?;
+        progress.add(1);
+    }
+    Ok(())
+}
+
+/// Heads that were not asked, on stderr.
+fn tell_others(analyzer: &Analyzer) -> Outcome {
+    for (name, why) in analyzer.other_heads()? {
+        let _ = writeln!(std::io::stderr(), "pocketbert: head `{}` was not asked: it {why}", visible(name));
+    }
+    Ok(())
+}
+
+/// One JSON object: heads by name, each as its own command writes it.
+fn to_json(a: &Analysis) -> Outcome<String> {
+    let mut heads = vec![];
+    for h in &a.heads {
+        let answer = match &h.answer {
+            HeadAnswer::Labels(c) => classify::to_json(&h.head, c)?,
+        };
+        heads.push(format!("{}:{answer}", json!(h.head)));
+    }
+    Ok(format!(
+        "{{\"heads\":{{{}}},\"tokens\":{},\"truncated\":{},\"model_version\":{}}}",
+        heads.join(","),
+        a.token_count,
+        a.truncated,
+        json!(a.model_version)
+    ))
+}
+
+/// The analysis for people.
+fn picture(text: &str, a: &Analysis, paint: Paint) -> String {
+    let mut out = String::new();
+    let cut = if a.truncated { format!("cut to {} tokens", a.token_count) } else { String::new() };
+    let room = paint.columns.saturating_sub(width(&cut) + 2);
+    let title = shorten(&visible(text), room);
+    out.push_str(&paint.paint(Look::Bold, &title));
+    if !cut.is_empty() {
+        out.push_str(&format!("  {}", paint.paint(Look::Dim, &cut)));
+    }
+    out.push('\n');
+    let names: Vec<String> = a.heads.iter().map(|h| shorten(&visible(&h.head), paint.columns / 4)).collect();
+    let left = names.iter().map(|n| width(n)).max().unwrap_or(0);
+    for (h, name) in a.heads.iter().zip(&names) {
+        // The name stands beside the first line only.
+        let mut name = name.as_str();
+        for line in lines(h, paint, paint.columns.saturating_sub(left + 4)) {
+            let side = pad(std::mem::take(&mut name), left);
+            out.push_str(&format!("  {}  {line}\n", paint.paint(Look::Dim, &side)));
+        }
+    }
+    out
+}
+
+/// What one head says, in lines of at most `columns` columns.
+fn lines(h: &HeadAnalysis, paint: Paint, columns: usize) -> Vec<String> {
+    match &h.answer {
+        HeadAnswer::Labels(c) => labels(c, paint, columns),
+    }
+}
+
+/// Bars with numbers, aligned; on a narrow terminal numbers alone.
+fn labels(c: &Classification, paint: Paint, columns: usize) -> Vec<String> {
+    if c.labels.is_empty() {
+        return vec![paint.paint(Look::Dim, "(no label passes)")];
+    }
+    let number = |p: f32| format!("{p:.3}");
+    let digits = c.labels.iter().map(|l| number(l.probability).len()).max().unwrap_or(0);
+    let bars = if columns >= 24 + BAR + digits { BAR } else { 0 };
+    let room = columns.saturating_sub(digits + 2 + if bars > 0 { bars + 2 } else { 0 });
+    let names: Vec<String> = c.labels.iter().map(|l| shorten(&visible(&l.label), room.max(4))).collect();
+    let wide = names.iter().map(|n| width(n)).max().unwrap_or(0).max(16.min(room));
+    let line = |(i, (l, name)): (usize, (&crate::Scored, &String))| {
+        let look = if i == 0 { Look::Bold } else { Look::Dim };
+        let mut line = paint.paint(look, &pad(name, wide));
+        line.push_str(&format!("  {:>digits$}", number(l.probability)));
+        // A regression head's value is no share of anything.
+        if bars > 0 && (0.0..=1.0).contains(&l.probability) {
+            line.push_str(&format!("  {}", paint.paint(Look::Bar, bar(l.probability, bars).trim_end())));
+        }
+        line.trim_end().to_string()
+    };
+    c.labels.iter().zip(&names).enumerate().map(line).collect()
+}
