@@ -12,9 +12,11 @@ mod load;
 mod observe;
 mod score;
 mod session;
+mod window;
 
-pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier};
+pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier, WindowLabel};
 pub use head::ClassifierHead;
 pub use input::TextInput;
 pub use load::LoadState;
 pub use session::CallOptions;
+pub use window::{LongOptions, LongProgress, Progress, WindowMerge};

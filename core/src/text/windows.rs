@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use super::chunk::Chunks;
 use super::encoding::{EncodeOptions, Encoding, Tokens, Truncation};
+use super::spans::Span;
 use super::template::Piece;
 use super::tokenizer::{Tokenizer, check_size, guarded};
 use crate::{Error, Result};
@@ -32,6 +33,25 @@ pub struct Window {
     pub own: Range<usize>,
     /// Whether the text ends in here.
     pub last: bool,
+}
+
+impl Window {
+    /// Bytes of the text from the first token in here to the last (of [`Tokenizer::word_windows`]: within their
+    /// words). Empty if there is none.
+    pub fn span(&self) -> Span {
+        let spans = self.encoding.offsets.get(self.tokens.clone()).unwrap_or_default();
+        spans.first().zip(spans.last()).map_or_else(Span::default, |(a, b)| Span::new(a.start, b.end))
+    }
+
+    /// Numbers of the words in here. Empty if there is no token.
+    pub fn words(&self) -> Range<usize> {
+        let words = self.encoding.word_ids.get(self.tokens.clone()).unwrap_or_default();
+        let number = |w: Option<&Option<u32>>| w.copied().flatten().map(|w| w as usize);
+        match (number(words.first()), number(words.last())) {
+            (Some(a), Some(b)) => a..b + 1,
+            _ => 0..0,
+        }
+    }
 }
 
 impl Borrow<Encoding> for Window {
