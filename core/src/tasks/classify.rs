@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+mod long;
+
+pub use long::WindowLabel;
+
 use super::head::ClassifierHead;
 use super::input::TextInput;
 use super::load::LoadState;

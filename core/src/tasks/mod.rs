@@ -14,10 +14,12 @@ mod load;
 mod observe;
 mod score;
 mod session;
+mod window;
 
 pub use analyze::{Analysis, AnalyzeOptions, Analyzer, HeadAnalysis, HeadAnswer};
-pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier};
+pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier, WindowLabel};
 pub use head::ClassifierHead;
 pub use input::TextInput;
 pub use load::LoadState;
 pub use session::CallOptions;
+pub use window::{LongOptions, LongProgress, Progress, WindowMerge};

@@ -1,5 +1,6 @@
 //! What every task does: open a model once, pack texts into runs, hand each text its rows.
 
+use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -145,23 +146,52 @@ pub(super) fn run_each(
     call: &CallOptions,
     mut sink: impl FnMut(usize, &[&[f32]]) -> Result<()>,
 ) -> Result<()> {
+    let mut i = 0;
+    run_stream(model, outputs, encodings.iter().map(Ok), call, TOKENS_PER_RUN, |_, rows| {
+        i += 1;
+        sink(i - 1, rows)
+    })
+}
+
+/// [`run_each`] for encodings that are made while it goes: at most those of one run, `tokens` tokens (or one
+/// encoding, if that is longer), are held at a time.
+///
+/// # Errors
+/// Those of [`run_each`] and of `encodings`.
+pub(super) fn run_stream<E: Borrow<Encoding>>(
+    model: &Model,
+    outputs: &[usize],
+    encodings: impl IntoIterator<Item = Result<E>>,
+    call: &CallOptions,
+    tokens: usize,
+    mut sink: impl FnMut(E, &[&[f32]]) -> Result<()>,
+) -> Result<()> {
     call.check()?;
     let stop = call.stop();
-    let mut first = 0;
-    while first < encodings.len() {
+    let mut encodings = encodings.into_iter();
+    let mut next: Option<E> = None;
+    loop {
         stop.check()?;
         let mut batch = Batch::new();
-        for e in &encodings[first..] {
-            if e.is_empty() {
+        let mut held: Vec<E> = vec![];
+        while let Some(e) = next.take().map(Ok).or_else(|| encodings.next()) {
+            let e = e?;
+            let one = e.borrow();
+            if one.is_empty() {
                 return Err(Error::invalid(
                     "the text has no tokens and the tokenizer adds none: give some text, or a tokenizer with a template",
                 ));
             }
-            if !batch.is_empty() && batch.ids.len() + e.len() > TOKENS_PER_RUN {
+            if !held.is_empty() && batch.ids.len() + one.len() > tokens {
+                next = Some(e);
                 break;
             }
-            let types: Vec<i64> = e.type_ids.iter().map(|&t| i64::from(t)).collect();
-            batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
+            let types: Vec<i64> = one.type_ids.iter().map(|&t| i64::from(t)).collect();
+            batch.push(one.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
+            held.push(e);
+        }
+        if held.is_empty() {
+            return Ok(());
         }
         let run = RunOptions {
             isa: call.kernel.unwrap_or_else(Isa::best),
@@ -173,7 +203,7 @@ pub(super) fn run_each(
         let results = model.plan().run(&batch, outputs, run)?;
         clock.ran();
         let mut rows: Vec<&[f32]> = Vec::with_capacity(results.len());
-        for i in 0..batch.len() {
+        for (i, e) in held.into_iter().enumerate() {
             rows.clear();
             for o in &results {
                 let (from, to) = match o.info.per_token {
@@ -185,10 +215,8 @@ pub(super) fn run_each(
                     Error::internal(format!("output `{}` has fewer rows than the batch", o.info.name))
                 })?);
             }
-            sink(first + i, &rows)?;
+            sink(e, &rows)?;
         }
         clock.decoded();
-        first += batch.len();
     }
-    Ok(())
 }

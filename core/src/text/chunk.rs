@@ -12,6 +12,11 @@
 //! - the part after the cut starts with a character that stays, so characters that are removed (accents,
 //!   controls) are accounted to the same neighbour as in the whole text.
 //!
+//! For byte-level BPE in GPT-2's form (RoBERTa) it is: before a space between two characters that are no white
+//! space. Its regular expression ends a word there, and takes the space into the next one, whatever stands
+//! further away; nothing is normalised; and no added token reaches over the cut, since all consist of visible
+//! ASCII and none absorbs white space to its right.
+//!
 //! Cutting bounds the memory (the `tokenizers` crate needs up to 600 bytes per byte of text) and lets a
 //! call that wants the first 512 tokens stop after a few kilobytes.
 
@@ -31,6 +36,8 @@ pub(super) enum Cuts {
     /// Before spaces; if `cjk`, before ideographs; before the ASCII characters whose bits are set in `marks`
     /// and, unless that is 0, before common CJK marks.
     Bert { cjk: bool, marks: u128 },
+    /// Before a space that stands alone between two characters that are no white space (byte-level BPE).
+    Bytes,
 }
 
 /// The parts of a text in order, each with its offset.
@@ -48,15 +55,18 @@ impl<'t> Chunks<'t> {
         Chunks { text, at: 0, cuts, target: FIRST, most: LATER }
     }
 
-    /// Same, with chunks of about `target` bytes: for tests that want many cuts.
-    #[cfg(test)]
+    /// Same, with chunks of about `target` bytes.
     pub(super) fn sized(text: &'t str, cuts: Cuts, target: usize) -> Self {
         Chunks { text, at: 0, cuts, target, most: target }
     }
 
     fn end(&self) -> usize {
-        let Cuts::Bert { cjk, marks } = self.cuts else { return self.text.len() };
         let from = self.text.ceil_char_boundary(self.at.saturating_add(self.target));
+        let (cjk, marks) = match self.cuts {
+            Cuts::Bert { cjk, marks } => (cjk, marks),
+            Cuts::Bytes => return self.lone_space(from),
+            Cuts::Never => return self.text.len(),
+        };
         let rest = self.text.get(from..).unwrap_or("");
         let here = |c: char| match c {
             ' ' | '\n' => true,
@@ -65,6 +75,20 @@ impl<'t> Chunks<'t> {
             _ => cjk && is_ideograph(c),
         };
         rest.find(here).map_or(self.text.len(), |i| from + i)
+    }
+
+    /// The first space from `from` on that has visible neighbours on both sides.
+    fn lone_space(&self, from: usize) -> usize {
+        let mut before = self.text.get(..from).and_then(|t| t.chars().next_back());
+        let mut rest = self.text.get(from..).unwrap_or("").char_indices().peekable();
+        while let Some((i, c)) = rest.next() {
+            let visible = |c: char| !c.is_whitespace();
+            if c == ' ' && before.is_some_and(visible) && rest.peek().is_some_and(|n| visible(n.1)) {
+                return from + i;
+            }
+            before = Some(c);
+        }
+        self.text.len()
     }
 }
 

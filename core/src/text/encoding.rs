@@ -94,7 +94,7 @@ pub struct Cut {
 }
 
 /// Tokens of one text, before special tokens.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tokens {
     pub ids: Vec<u32>,
     pub spans: Vec<Span>,
@@ -106,16 +106,23 @@ impl Tokens {
         self.ids.len()
     }
 
-    fn push(&mut self, id: u32, span: Span, word: u32) {
+    pub(super) fn push(&mut self, id: u32, span: Span, word: u32) {
         self.ids.push(id);
         self.spans.push(span);
         self.words.push(word);
     }
 
-    fn remove(&mut self, range: std::ops::Range<usize>) {
+    pub(super) fn remove(&mut self, range: std::ops::Range<usize>) {
         self.ids.drain(range.clone());
         self.spans.drain(range.clone());
         self.words.drain(range);
+    }
+
+    /// A copy of some of them.
+    pub(super) fn slice(&self, range: std::ops::Range<usize>) -> Tokens {
+        let part = |v: &[u32]| v.get(range.clone()).unwrap_or_default().to_vec();
+        let spans = self.spans.get(range.clone()).unwrap_or_default().to_vec();
+        Tokens { ids: part(&self.ids), spans, words: part(&self.words) }
     }
 
     fn append(&mut self, mut other: Tokens) {

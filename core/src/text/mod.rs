@@ -6,6 +6,7 @@
 //!   itself, never supplies a regular expression, and never reaches the crate's own deserialiser.
 //! - [`Encoding`] is what a model eats (ids, type ids) and what an answer needs (byte [`Span`]s, word and
 //!   sequence numbers, what was cut).
+//! - [`Windows`] reads a text of any length in overlapping stretches, tokenised as they are needed.
 //! - [`SpanMapper`] turns byte spans into character (code point) and UTF-16 spans.
 //!
 //! # Threads
@@ -25,6 +26,7 @@ mod limits;
 mod spans;
 mod template;
 mod tokenizer;
+mod windows;
 
 #[cfg(test)]
 mod tests;
@@ -33,3 +35,4 @@ pub use encoding::{Cut, EncodeOptions, Encoding, Truncated, Truncation};
 pub use limits::{MAX_FILE_BYTES, MAX_TEXT_BYTES};
 pub use spans::{Span, SpanMapper};
 pub use tokenizer::{Tokenizer, caught_panics, model_max_length};
+pub use windows::{Window, Windows};

@@ -7,6 +7,8 @@ use super::encoding::longest_first;
 use super::*;
 use crate::ErrorKind;
 
+mod windows;
+
 /// A small BERT file; tests change it and look at what happens.
 fn bert() -> Value {
     let mut vocab = serde_json::Map::new();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
 use serde_json::Value;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::{AddedToken, TokenizerImpl};
 use tokenizers::{
     DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
@@ -34,7 +35,7 @@ pub fn caught_panics() -> u64 {
 
 /// The last net around the crate: its code is checked for panics that a file or text can reach, but it is
 /// not ours.
-fn guarded<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn guarded<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|_| {
         CAUGHT.fetch_add(1, Ordering::Relaxed);
         Err(Error::internal(format!("the `tokenizers` crate panicked while {what}; please report this file")))
@@ -190,7 +191,7 @@ impl Tokenizer {
     }
 
     /// The template and the room it leaves for text.
-    fn plan(&self, pair: bool, opts: &EncodeOptions) -> Result<(&[Piece], usize)> {
+    pub(super) fn plan(&self, pair: bool, opts: &EncodeOptions) -> Result<(&[Piece], usize)> {
         let pieces = if pair {
             self.template.pair.as_deref().ok_or_else(|| {
                 Error::unimplemented("the post-processor of `tokenizer.json` has no form for a pair of texts")
@@ -237,7 +238,13 @@ impl Tokenizer {
     }
 
     /// Tokenises `part`, which starts at byte `at` of `text`.
-    fn run(&self, text: &str, at: usize, part: &str, mut emit: impl FnMut(u32, Span, u32)) -> Result<()> {
+    pub(super) fn run(
+        &self,
+        text: &str,
+        at: usize,
+        part: &str,
+        mut emit: impl FnMut(u32, Span, u32),
+    ) -> Result<()> {
         if part.len() > MAX_RUN_BYTES {
             return Err(Error::exhausted(format!(
                 "a text of {} bytes is too long for this tokenizer in one piece, the limit is {MAX_RUN_BYTES}",
@@ -299,10 +306,19 @@ impl Tokenizer {
         let second = second.map(|s| finish(s, keep_second, 1, ends.1)).unwrap_or_default();
         let kept = first.len() + second.len();
 
+        let mut out = self.wrap(pieces, &first, &second, opts.add_special_tokens);
+        if total > kept {
+            out.truncated = Some(Truncated { dropped_tokens: total - kept, exact, cuts });
+        }
+        Ok(out)
+    }
+
+    /// Tokens of one or two texts in their template.
+    pub(super) fn wrap(&self, pieces: &[Piece], first: &Tokens, second: &Tokens, special: bool) -> Encoding {
         let mut out = Encoding::default();
         for piece in pieces {
             match *piece {
-                Piece::Special { id, type_id } if opts.add_special_tokens => {
+                Piece::Special { id, type_id } if special => {
                     out.ids.push(id);
                     out.type_ids.push(type_id);
                     out.offsets.push(Span::default());
@@ -312,7 +328,7 @@ impl Tokenizer {
                 }
                 Piece::Special { .. } => {}
                 Piece::Sequence { which, type_id } => {
-                    let t = if which == 0 { &first } else { &second };
+                    let t = if which == 0 { first } else { second };
                     let to = out.ids.len() + t.len();
                     out.unknown += t.ids.iter().filter(|&&id| Some(id) == self.unk).count();
                     out.ids.extend_from_slice(&t.ids);
@@ -324,19 +340,15 @@ impl Tokenizer {
                 }
             }
         }
-        if total > kept {
-            out.truncated = Some(Truncated { dropped_tokens: total - kept, exact, cuts });
-        }
-        Ok(out)
+        out
     }
 
-    #[cfg(test)]
     pub(super) fn cuts(&self) -> Cuts {
         self.cuts
     }
 }
 
-fn check_size(bytes: usize) -> Result<()> {
+pub(super) fn check_size(bytes: usize) -> Result<()> {
     if bytes > MAX_TEXT_BYTES {
         return Err(Error::exhausted(format!("the text has {bytes} bytes, the limit is {MAX_TEXT_BYTES}")));
     }
@@ -370,7 +382,8 @@ fn build(file: json::File) -> Result<Tokenizer> {
         true => marks(file.added.iter().map(|a| a.content.as_str())),
         false => 0,
     };
-    let cuts = if bert { Cuts::Bert { cjk: walk.spaces_around_cjk, marks } } else { Cuts::Never };
+    let visible = file.added.iter().all(|a| !a.rstrip && a.content.bytes().all(|b| b.is_ascii_graphic()));
+    let bytes = visible && built.kind == "BPE" && file.normalizer.is_null() && is_gpt2(&file.pre_tokenizer);
 
     let failed =
         |e: tokenizers::Error| Error::data_loss(format!("`tokenizer.json`: {}", shorten(&e.to_string())));
@@ -406,6 +419,14 @@ fn build(file: json::File) -> Result<Tokenizer> {
             )));
         }
     }
+    // Each word gives a token at least where every byte is one, so words can be counted across a cut.
+    let all_bytes =
+        || ByteLevel::alphabet().iter().all(|c| inner.token_to_id(c.encode_utf8(&mut [0; 4])).is_some());
+    let cuts = match bert {
+        true => Cuts::Bert { cjk: walk.spaces_around_cjk, marks },
+        false if bytes && all_bytes() => Cuts::Bytes,
+        false => Cuts::Never,
+    };
     let template = Template::read(&file.post_processor, &|id| inner.id_to_token(id).is_some())?;
 
     let number = |v: Option<&Value>| v.and_then(Value::as_u64);
@@ -425,6 +446,12 @@ fn build(file: json::File) -> Result<Tokenizer> {
         file_max_length,
         inner,
     })
+}
+
+/// Whether a (checked) pre-tokenizer is GPT-2's alone, with its regular expression.
+fn is_gpt2(v: &Value) -> bool {
+    v.get("type").and_then(Value::as_str) == Some("ByteLevel")
+        && v.get("use_regex").and_then(Value::as_bool).unwrap_or(true)
 }
 
 /// Whether a (checked) pre-tokenizer first of all runs BERT's, which makes each punctuation mark a word.
