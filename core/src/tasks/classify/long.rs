@@ -91,7 +91,7 @@ impl TextClassifier {
                 labels: &given,
             });
             Ok(Classification {
-                labels: keep.labels(head, &logits, &p),
+                labels: keep.pick(head, &p, &logits),
                 logits,
                 token_count: seen.text_tokens,
                 truncated: false,
