@@ -190,7 +190,9 @@ impl Bundle {
     /// # Errors
     /// [`ErrorKind::DataLoss`] if the weights are not those that the bundle was made with.
     pub fn verify_weights(&self) -> Result<()> {
-        check_hash(&self.0.manifest, &self.0.manifest.weights.entry, &self.weights()?)
+        let mut h = Sha256::new();
+        self.weights()?.stream(|part| h.update(part));
+        same_hash(&self.0.manifest, &self.0.manifest.weights.entry, &hex(&h.finalize()))
     }
 
     /// The size of the whole bundle in bytes.
@@ -247,8 +249,12 @@ impl<'a> EntryView<'a> {
 }
 
 fn check_hash(m: &Manifest, name: &str, data: &[u8]) -> Result<()> {
+    same_hash(m, name, &sha256(data))
+}
+
+fn same_hash(m: &Manifest, name: &str, hash: &str) -> Result<()> {
     match m.entries.get(name) {
-        Some(info) if info.sha256 == sha256(data) => Ok(()),
+        Some(info) if info.sha256 == hash => Ok(()),
         _ => Err(altered(name, "SHA-256")),
     }
 }

@@ -1,6 +1,6 @@
 //! Where the bytes of a bundle come from: a mapping, memory, or part of a file descriptor.
 //!
-//! All `unsafe` of the bundle is here: the two calls that map a file.
+//! All `unsafe` of the bundle is here: the call that maps a file, and the one that lets go of read pages.
 //!
 //! A mapping shows the file as it is, not as it was. Replacing a file by rename is safe, as the mapping keeps
 //! the old one. Writing into a mapped file changes what is read; cutting it short makes later reads fault
@@ -41,6 +41,25 @@ impl Source {
     /// Whether the bytes are a mapping of a file (clean pages that the system can drop and read again).
     pub fn is_mapped(&self) -> bool {
         matches!(&*self.0, Backing::Map(_))
+    }
+
+    /// The bytes `range`, which lie inside, part by part. Of a mapped file each part leaves resident memory again,
+    /// so that reading all of a large file once costs time but no memory.
+    pub(super) fn stream(&self, range: Range<usize>, mut read: impl FnMut(&[u8])) {
+        const PART: usize = 1 << 20;
+        let Some(bytes) = self.bytes().get(range.clone()) else { return };
+        for (i, part) in bytes.chunks(PART).enumerate() {
+            read(part);
+            #[cfg(all(unix, not(miri)))]
+            if let Backing::Map(m) = &*self.0 {
+                let start = range.start + i * PART;
+                // SAFETY: the mapping is of a file and read-only, so nothing is lost: a later read brings the same
+                // bytes from the file again. The range is inside the mapping. It is a hint; a failure does no harm.
+                let _ = unsafe {
+                    m.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, part.len())
+                };
+            }
+        }
     }
 
     /// Opens a regular file: mapped, or read into memory if `copy`. Files over `max` bytes are refused.
@@ -147,6 +166,13 @@ impl Deref for WeightsBytes {
     fn deref(&self) -> &[u8] {
         // In range since `new`, and the bytes never change their length.
         self.source.bytes().get(self.range.clone()).unwrap_or(&[])
+    }
+}
+
+impl WeightsBytes {
+    /// [`Source::stream`] of all of it.
+    pub(super) fn stream(&self, read: impl FnMut(&[u8])) {
+        self.source.stream(self.range.clone(), read);
     }
 }
 
