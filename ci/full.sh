@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is too long for CI. ci/full.sh ASSETS [STEP…]
-# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality latency mixed published fuzz size (default: all).
+# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality pipelines latency mixed published fuzz size (default: all).
 # Needs python3 with torch, transformers, onnx, onnxruntime, safetensors, tokenizers (models/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ assets=${1:?usage: ci/full.sh ASSETS [STEP...]}
 shift
 [ -d "$assets/checkpoint" ] || { echo "SKIPPED: no checkpoint at $assets"; exit 0; }
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(quality latency mixed published fuzz size)
+[ ${#steps[@]} -gt 0 ] || steps=(quality pipelines latency mixed published fuzz size)
 cargo build --release --workspace
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -24,6 +24,7 @@ for step in "${steps[@]}"; do
         python3 ci/eval_heads.py --binary target/release/pocketbert --assets "$assets" --onnx "$work/model.onnx" \
             --models int8=models/everyday.pbert
         ;;
+    pipelines) python3 ci/pipelines_classify.py --binary target/release/pocketbert --assets "$assets" ;;
     latency)
         fp32
         python3 - "$work" <<'P'

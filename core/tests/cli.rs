@@ -14,6 +14,9 @@ use prost::Message;
 use serde_json::Value;
 use tract_onnx::pb::ModelProto;
 
+#[path = "cli/heads.rs"]
+mod heads;
+
 const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
 const TEXTS: [&str; 4] = ["what a lovely film", "", "Zürich 日本 😀 \u{301}", "a dull, endless mess"];
 

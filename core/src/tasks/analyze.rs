@@ -423,3 +423,6 @@ fn encodings(
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests;
