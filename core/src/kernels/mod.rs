@@ -17,6 +17,7 @@
 //! | int8 linear layer with bias and activation | [`linear_i8`], [`linear_i8_rows`] |
 //! | quantise and dequantise at once | [`fake_quant`], [`FakeQuant`] |
 //! | embedding row from int8 | [`dequantize_embedding`] |
+//! | a row times all rows of an int8 table | [`table_products`] |
 //! | `f32` linear layer | [`gemm_f32`] |
 //! | attention of one sequence | [`attention_f32`], [`attention_i8()`], [`softmax_rows`] |
 //! | residual and layer norm | [`layer_norm`], [`layer_norm_in_place`], [`add_in_place`] |
@@ -47,6 +48,7 @@ pub mod linear;
 pub mod math;
 pub mod pack;
 pub mod quant;
+pub mod table;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -69,3 +71,4 @@ pub use quant::{
     ActQuant, FakeQuant, QuantRows, RowQuant, dequantize_embedding, fake_quant, fake_quant_ties,
     quantize_rows,
 };
+pub use table::table_products;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::graph::Graph;
-use super::normalize::{Lowered, Semantics, lower};
+use super::normalize::{INPUTS, Lowered, PICKS, Semantics, lower};
 use super::plan::Plan;
 use super::proto::{ExternalData, FolderExternal, MAX_FILE, NoExternal, parse};
 use super::tensor::{Bytes, DType};
@@ -269,7 +269,8 @@ fn check_lowered(g: &Graph) -> Result<()> {
         return Err(Error::data_loss(format!("{} does not belong in a bundle", n.label())));
     }
     for i in &g.inputs {
-        if !super::normalize::INPUTS.contains(&g.names[i.value].as_str()) {
+        let name = g.names[i.value].as_str();
+        if !INPUTS.contains(&name) && name != PICKS {
             return Err(Error::data_loss(format!("a bundle's graph has no input `{}`", g.names[i.value])));
         }
         if i.elem_type != DType::I64 as i32 || i.dims.len() != 1 {
