@@ -23,6 +23,7 @@
 //! | residual and layer norm | [`layer_norm`], [`layer_norm_in_place`], [`add_in_place`] |
 //! | element-wise | [`activate`], [`exp_slice`], [`erf_slice`] |
 //! | pooling | [`mean_pool`], [`l2_normalize`] |
+//! | two vectors | [`dot`] |
 //! | which kernels ran | [`kernel_counts`] |
 //!
 //! # Rules
@@ -60,7 +61,8 @@ pub use attention_i8::{AttentionI8Scratch, attention_i8};
 pub use counts::{Kernel, KernelCounts, kernel_counts};
 pub use env::with_default_float_env;
 pub use float::{
-    activate, add_in_place, erf_slice, exp_slice, l2_normalize, layer_norm, layer_norm_in_place, mean_pool,
+    activate, add_in_place, dot, erf_slice, exp_slice, l2_normalize, layer_norm, layer_norm_in_place,
+    mean_pool,
 };
 pub use gemm::gemm_f32;
 pub use isa::Isa;

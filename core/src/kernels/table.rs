@@ -99,8 +99,12 @@ mod tests {
                 table_products(isa, &q, row, &table, &[0.5], None, &mut plain).unwrap();
                 for i in 0..n {
                     let w = &table[i * k..(i + 1) * k];
-                    let sum: i64 =
-                        q.row(row).iter().zip(w).map(|(a, b)| (i64::from(*a) - i64::from(r.zero)) * i64::from(*b)).sum();
+                    let sum: i64 = q
+                        .row(row)
+                        .iter()
+                        .zip(w)
+                        .map(|(a, b)| (i64::from(*a) - i64::from(r.zero)) * i64::from(*b))
+                        .sum();
                     assert_eq!(got[i].to_bits(), (sum as f32 * r.scale * scale[i] + bias[i]).to_bits());
                     assert_eq!(plain[i].to_bits(), (sum as f32 * r.scale * 0.5).to_bits());
                 }
@@ -108,7 +112,9 @@ mod tests {
             let wrong = |t: &[i8], s: &[f32], row: usize| {
                 table_products(isa, &q, row, t, s, None, &mut vec![0.0; n]).is_err()
             };
-            assert!(wrong(&table[1..], &scale, 0) && wrong(&table, &scale[1..], 0) && wrong(&table, &scale, 2));
+            assert!(
+                wrong(&table[1..], &scale, 0) && wrong(&table, &scale[1..], 0) && wrong(&table, &scale, 2)
+            );
         }
     }
 }

@@ -11,8 +11,8 @@ use super::linear::{Int8, Linear, Weights};
 use super::lookup::{By, Lookup};
 use super::map::{FakeQuant, Map, Unary};
 use super::norm::LayerNorm;
-use super::unembed::Unembed;
 use super::rows::{Add, Channels, Columns, Flatten, Identity, L2Normalize, MeanPool, SelectFirst};
+use super::unembed::Unembed;
 use crate::error::{Error, Result};
 use crate::kernels::{self, ActQuant, Activation};
 use crate::model::graph::{Attr, Graph, Node};
@@ -69,7 +69,10 @@ pub fn build(g: &Graph, n: &Node) -> Result<(Arc<dyn Operator>, Vec<usize>)> {
         "MulChannels" => unary(Arc::new(Channels { values: b.f32s(1)?, multiply: true })),
         "Add" => Ok((Arc::new(Add), vec![0, 1])),
         "SelectFirst" => Ok((Arc::new(SelectFirst), vec![0, 1])),
-        "MeanPool" => Ok((Arc::new(MeanPool), vec![0, 1, 2])),
+        "MeanPool" => {
+            let inputs = if n.input(3).is_some() { vec![0, 1, 2, 3] } else { vec![0, 1, 2] };
+            Ok((Arc::new(MeanPool), inputs))
+        }
         "L2Normalize" => unary(Arc::new(L2Normalize)),
         "Unembed" => Ok((Arc::new(b.unembed()?), vec![0, 1])),
         "Flatten" => unary(Arc::new(Flatten)),

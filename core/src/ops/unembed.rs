@@ -56,7 +56,15 @@ impl Operator for Unembed {
                     let last = first + part.len();
                     let scale = if self.scale.len() == 1 { &self.scale } else { &self.scale[first..last] };
                     let table = &table[first * k..last * k];
-                    kernels::table_products(isa, quantized, row, table, scale, Some(&self.bias[first..last]), part)
+                    kernels::table_products(
+                        isa,
+                        quantized,
+                        row,
+                        table,
+                        scale,
+                        Some(&self.bias[first..last]),
+                        part,
+                    )
                 })?;
             }
             Ok(())

@@ -47,3 +47,8 @@ def pad(rows, fill=0):
     ids = torch.tensor([list(r) + [fill] * (n - len(r)) for r in rows])
     mask = torch.tensor([[1] * len(r) + [0] * (n - len(r)) for r in rows])
     return ids, mask
+
+
+def layer5(m, ids, mask):
+    """Rows after the fifth of the six layers: what both heads read."""
+    return m(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[5]
