@@ -6,6 +6,8 @@
 mod args;
 mod bench;
 mod classify;
+mod embed;
+mod fill_mask;
 mod forward;
 mod gate;
 mod inspect;
@@ -14,9 +16,12 @@ mod load;
 mod measure;
 mod profile;
 mod progress;
+mod rerank;
 mod run;
 mod self_test;
 mod tokenize;
+mod vectors;
+mod zero_shot;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,6 +106,10 @@ pub fn main() -> ExitCode {
 fn dispatch(args: Args) -> Outcome {
     match args.command {
         Command::Classify(a) => classify::classify(&a),
+        Command::Embed(a) => embed::embed(&a),
+        Command::Rerank(a) => rerank::rerank(&a),
+        Command::FillMask(a) => fill_mask::fill_mask(&a),
+        Command::ZeroShot(a) => zero_shot::zero_shot(&a),
         Command::Run(a) => run::run(&a),
         Command::Inspect(a) => inspect::inspect(&a),
         Command::Tokenize(a) => tokenize::tokenize(&a),
