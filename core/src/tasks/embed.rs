@@ -2,17 +2,18 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use sha2::{Digest, Sha256};
 
-use super::load::{LoadState, Metrics};
+use super::load::LoadState;
 use super::locate::{self, Located};
+use super::observe::TaskHead;
 use super::session::{CallOptions, Session, run_each};
 use super::vector::{Embedding, Origin, VectorFormat};
 use crate::bundle::manifest::{Pooling, Prefixes, Task};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{self, Isa, with_default_float_env};
+use crate::metrics::{Metrics, Seen};
 use crate::model::{Model, OpenOptions, OutputInfo};
 use crate::text::{EncodeOptions, Truncation};
 
@@ -71,6 +72,18 @@ pub struct EmbedHead {
     pub prefixes: Prefixes,
     /// Most tokens of a text, where it is less than the model's.
     pub max_length: Option<usize>,
+}
+
+impl TaskHead for EmbedHead {
+    const TASK: &'static str = "embed";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn labels(&self) -> usize {
+        0
+    }
 }
 
 impl EmbedHead {
@@ -194,9 +207,9 @@ impl TextEmbedder {
         self.session.state()
     }
 
-    /// Times so far.
+    /// The numbers of this object: times by stage, the cold first call apart, sizes, errors.
     pub fn metrics(&self) -> Metrics {
-        self.session.metrics()
+        self.session.metrics().clone()
     }
 
     /// The model, opened now if it was not yet.
@@ -235,36 +248,47 @@ impl TextEmbedder {
     /// # Errors
     /// As [`embed_with`](Self::embed_with); there are no partial results.
     pub fn embed_batch_with(&self, texts: &[&str], options: &EmbedOptions) -> Result<Vec<Embedding>> {
-        let (model, head) = self.session.ready()?;
-        let start = Instant::now();
-        let how = Pooled::new(model, head, options)?;
-        let prefix = match (&options.prefix, options.role) {
-            (Some(p), _) => p.as_str(),
-            (None, Role::Text) => "",
-            (None, Role::Query) => &head.prefixes.query,
-            (None, Role::Document) => &head.prefixes.document,
-        };
-        let limits = [options.max_length, head.max_length];
-        let length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
-        let encode =
-            EncodeOptions { max_length: length, truncation: options.truncation, ..EncodeOptions::default() };
-        let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
-        let mut encodings = Vec::with_capacity(texts.len());
-        for text in texts {
-            stop.check()?;
-            encodings.push(match prefix {
-                "" => tokenizer.encode(text, None, &encode)?,
-                p => tokenizer.encode(&format!("{p}{text}"), None, &encode)?,
-            });
-        }
-        let mut vectors = Vec::with_capacity(texts.len());
-        run_each(model, &[head.index], &encodings, &options.call, |_, rows| {
-            vectors.push(how.vector(rows.first().copied().unwrap_or_default())?);
-            Ok(())
-        })?;
-        self.session.called(start, texts.len(), encodings.iter());
-        Ok(vectors)
+        self.session.observe(texts.len(), |model, head| {
+            embed_all(model, head, texts, options, |seen| self.session.saw(seen))
+        })
     }
+}
+
+/// The vectors of `texts`; `saw` books each text.
+pub(super) fn embed_all(
+    model: &Model,
+    head: &EmbedHead,
+    texts: &[&str],
+    options: &EmbedOptions,
+    saw: impl Fn(&Seen),
+) -> Result<Vec<Embedding>> {
+    let how = Pooled::new(model, head, options)?;
+    let prefix = match (&options.prefix, options.role) {
+        (Some(p), _) => p.as_str(),
+        (None, Role::Text) => "",
+        (None, Role::Query) => &head.prefixes.query,
+        (None, Role::Document) => &head.prefixes.document,
+    };
+    let limits = [options.max_length, head.max_length];
+    let length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
+    let encode =
+        EncodeOptions { max_length: length, truncation: options.truncation, ..EncodeOptions::default() };
+    let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
+    let mut encodings = Vec::with_capacity(texts.len());
+    for text in texts {
+        stop.check()?;
+        encodings.push(match prefix {
+            "" => tokenizer.encode(text, None, &encode)?,
+            p => tokenizer.encode(&format!("{p}{text}"), None, &encode)?,
+        });
+    }
+    let mut vectors = Vec::with_capacity(texts.len());
+    run_each(model, &[head.index], &encodings, &options.call, |i, rows| {
+        vectors.push(how.vector(rows.first().copied().unwrap_or_default())?);
+        saw(&Seen::of(&encodings[i], None, &[]));
+        Ok(())
+    })?;
+    Ok(vectors)
 }
 
 /// The options, checked against the head.

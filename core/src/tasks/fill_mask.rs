@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::load::{LoadState, Metrics};
+use super::load::LoadState;
 use super::locate::{self, Located};
+use super::observe::{StageClock, TaskHead};
 use super::session::{CallOptions, Session};
 use crate::bundle::manifest::Task;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::{Isa, math, with_default_float_env};
+use crate::metrics::{Metrics, Seen};
 use crate::model::record::mask_places;
 use crate::model::{Batch, Model, OpenOptions, OutputInfo, RunOptions};
 use crate::text::{EncodeOptions, Encoding, Span, Tokenizer, Truncation};
@@ -96,6 +97,18 @@ pub struct FillMaskHead {
     pub picked: bool,
     /// Scores per token.
     pub vocab: usize,
+}
+
+impl TaskHead for FillMaskHead {
+    const TASK: &'static str = "fill-mask";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn labels(&self) -> usize {
+        0
+    }
 }
 
 impl FillMaskHead {
@@ -214,9 +227,9 @@ impl MaskFiller {
         self.session.state()
     }
 
-    /// Times so far.
+    /// The numbers of this object: times by stage, the cold first call apart, sizes, errors.
     pub fn metrics(&self) -> Metrics {
-        self.session.metrics()
+        self.session.metrics().clone()
     }
 
     /// The model, opened now if it was not yet.
@@ -258,8 +271,16 @@ impl MaskFiller {
     /// # Errors
     /// As [`fill_with`](Self::fill_with); there are no partial results.
     pub fn fill_batch_with(&self, texts: &[&str], options: &FillMaskOptions) -> Result<Vec<MaskFill>> {
-        let (model, head) = self.session.ready()?;
-        let start = Instant::now();
+        self.session.observe(texts.len(), |model, head| self.answer(model, head, texts, options))
+    }
+
+    fn answer(
+        &self,
+        model: &Model,
+        head: &FillMaskHead,
+        texts: &[&str],
+        options: &FillMaskOptions,
+    ) -> Result<Vec<MaskFill>> {
         options.call.check()?;
         let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
         if options.top_k == 0 {
@@ -303,7 +324,9 @@ impl MaskFiller {
                 stop: stop.clone(),
                 stats: None,
             };
+            let mut clock = StageClock::start();
             let outputs = model.plan().run(&batch, &[head.index], run)?;
+            clock.ran();
             let output = outputs.first().ok_or_else(|| Error::internal("a run without an output"))?;
             let picks = batch.picks.unwrap_or_default();
             // The row of each mask: its place among the picks, or its token.
@@ -317,6 +340,8 @@ impl MaskFiller {
                     let candidates = candidates(row, head, tokenizer, &targets, options.top_k, text, span)?;
                     filled.push(FilledMask { span, candidates });
                 }
+                let best = filled.first().and_then(|m| Some(m.candidates.first()?.probability));
+                self.session.saw(&Seen::of(e, best, &[]));
                 answers.push(MaskFill {
                     masks: filled,
                     token_count: e.len(),
@@ -324,9 +349,9 @@ impl MaskFiller {
                     model_version: model.info().version.clone(),
                 });
             }
+            clock.decoded();
             next += count;
         }
-        self.session.called(start, texts.len(), encodings.iter().map(|(e, _)| e));
         Ok(answers)
     }
 }

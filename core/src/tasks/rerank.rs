@@ -2,15 +2,16 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::embed::{EmbedHead, EmbedOptions, Role, TextEmbedder};
-use super::load::{LoadState, Metrics};
+use super::embed::{EmbedHead, EmbedOptions, Role, embed_all};
+use super::load::LoadState;
+use super::observe::TaskHead;
 use super::session::{CallOptions, Session, run_each};
 use super::vector::nearest;
 use super::zero_shot::EntailmentHead;
 use crate::bundle::manifest::Task;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Metrics, Seen};
 use crate::model::{Model, OpenOptions};
 use crate::text::{EncodeOptions, Truncation};
 
@@ -57,6 +58,21 @@ pub struct PairHead {
     pub entailment: Option<EntailmentHead>,
     /// Most tokens of a pair, where it is less than the model's.
     pub max_length: Option<usize>,
+}
+
+impl TaskHead for RerankHead {
+    const TASK: &'static str = "rerank";
+
+    fn name(&self) -> &str {
+        match self {
+            RerankHead::Embedding(h) => &h.name,
+            RerankHead::Pair(p) => &p.name,
+        }
+    }
+
+    fn labels(&self) -> usize {
+        0
+    }
 }
 
 impl RerankHead {
@@ -109,7 +125,7 @@ impl RerankHead {
 
 /// Ranks documents by a query, with vectors or with a pair head.
 ///
-/// By vectors the documents can be embedded once and kept: see [`TextEmbedder`] and
+/// By vectors the documents can be embedded once and kept: see [`TextEmbedder`](super::embed::TextEmbedder) and
 /// [`nearest`](super::vector::nearest). `Send + Sync`; the same bits everywhere.
 ///
 /// ```
@@ -163,9 +179,9 @@ impl Reranker {
         self.session.state()
     }
 
-    /// Times so far.
+    /// The numbers of this object: times by stage, the cold first call apart, sizes, errors.
     pub fn metrics(&self) -> Metrics {
-        self.session.metrics()
+        self.session.metrics().clone()
     }
 
     /// The model, opened now if it was not yet.
@@ -186,70 +202,81 @@ impl Reranker {
     /// The best of `documents`. No document is no answer, and no error.
     ///
     /// # Errors
-    /// `InvalidArgument` for `top_k` of 0; those of [`TextEmbedder::embed_with`].
+    /// `InvalidArgument` for `top_k` of 0; those of [`embed_with`](super::embed::TextEmbedder::embed_with).
     pub fn rank_with(&self, query: &str, documents: &[&str], options: &RerankOptions) -> Result<Vec<Ranked>> {
         if options.top_k == Some(0) {
             return Err(Error::invalid("`top_k` is 0: ask for at least one document"));
         }
-        let (model, head) = self.session.ready()?;
-        let start = Instant::now();
-        let top_k = options.top_k.unwrap_or(usize::MAX);
-        let pair = match head {
-            RerankHead::Embedding(h) => {
-                let embedder = TextEmbedder::from_model(model.clone(), Some(&h.name))?;
-                let how = |role| EmbedOptions {
-                    role,
-                    truncation: options.truncation,
-                    max_length: options.max_length,
-                    call: options.call.clone(),
-                    ..EmbedOptions::default()
-                };
-                let q = embedder.embed_with(query, &how(Role::Query))?;
-                let d = embedder.embed_batch_with(documents, &how(Role::Document))?;
-                let m = embedder.metrics();
-                self.session.called_tokens(start, documents.len() + 1, m.tokens, m.truncated);
-                let best = nearest(&q, &d, top_k)?;
-                return Ok(best.into_iter().map(|(index, score)| Ranked { index, score }).collect());
-            }
-            RerankHead::Pair(p) => p,
-        };
-        let length = [options.max_length, pair.max_length].into_iter().flatten();
-        let encode = EncodeOptions {
-            max_length: length.fold(model.info().max_length, usize::min),
-            truncation: options.truncation,
-            ..EncodeOptions::default()
-        };
-        let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
-        let mut encodings = Vec::with_capacity(documents.len());
-        for d in documents {
-            stop.check()?;
-            encodings.push(tokenizer.encode(query, Some(d), &encode)?);
-        }
-        let mut ranked = Vec::with_capacity(documents.len());
-        run_each(model, &[pair.index], &encodings, &options.call, |index, rows| {
-            let row = rows.first().copied().unwrap_or_default();
-            let score = match &pair.entailment {
-                Some(e) => e.probability(row)?,
-                None => row.first().copied().unwrap_or(f32::NAN),
+        let rank = |model: &Arc<Model>, head: &RerankHead| -> Result<Vec<Ranked>> {
+            let top_k = options.top_k.unwrap_or(usize::MAX);
+            let pair = match head {
+                RerankHead::Embedding(h) => {
+                    return self.by_vectors(model, h, query, documents, options, top_k);
+                }
+                RerankHead::Pair(p) => p,
             };
-            if !score.is_finite() {
-                return Err(Error::new(
-                    ErrorKind::OutOfRange,
-                    "a score is not finite: the model's weights overflow",
-                ));
+            let length = [options.max_length, pair.max_length].into_iter().flatten();
+            let encode = EncodeOptions {
+                max_length: length.fold(model.info().max_length, usize::min),
+                truncation: options.truncation,
+                ..EncodeOptions::default()
+            };
+            let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
+            let mut encodings = Vec::with_capacity(documents.len());
+            for d in documents {
+                stop.check()?;
+                encodings.push(tokenizer.encode(query, Some(d), &encode)?);
             }
-            ranked.push(Ranked { index, score });
-            Ok(())
-        })?;
-        self.session.called(start, documents.len(), encodings.iter());
-        ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
-        ranked.truncate(top_k);
-        Ok(ranked)
+            let mut ranked = Vec::with_capacity(documents.len());
+            run_each(model, &[pair.index], &encodings, &options.call, |index, rows| {
+                let row = rows.first().copied().unwrap_or_default();
+                let score = match &pair.entailment {
+                    Some(e) => e.probability(row)?,
+                    None => row.first().copied().unwrap_or(f32::NAN),
+                };
+                if !score.is_finite() {
+                    let why = "a score is not finite: the model's weights overflow";
+                    return Err(Error::new(ErrorKind::OutOfRange, why));
+                }
+                ranked.push(Ranked { index, score });
+                self.session.saw(&Seen::of(&encodings[index], None, &[]));
+                Ok(())
+            })?;
+            ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
+            ranked.truncate(top_k);
+            Ok(ranked)
+        };
+        self.session.observe(documents.len(), rank)
+    }
+
+    fn by_vectors(
+        &self,
+        model: &Model,
+        head: &EmbedHead,
+        query: &str,
+        documents: &[&str],
+        options: &RerankOptions,
+        top_k: usize,
+    ) -> Result<Vec<Ranked>> {
+        let how = |role| EmbedOptions {
+            role,
+            truncation: options.truncation,
+            max_length: options.max_length,
+            call: options.call.clone(),
+            ..EmbedOptions::default()
+        };
+        let saw = |seen: &Seen| self.session.saw(seen);
+        let q = embed_all(model, head, &[query], &how(Role::Query), saw)?;
+        let q = q.first().ok_or_else(|| Error::internal("a query without a vector"))?;
+        let d = embed_all(model, head, documents, &how(Role::Document), saw)?;
+        let best = nearest(q, &d, top_k)?;
+        Ok(best.into_iter().map(|(index, score)| Ranked { index, score }).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::embed::TextEmbedder;
     use super::*;
 
     const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
@@ -268,7 +295,6 @@ mod tests {
         let two = RerankOptions { top_k: Some(2), ..RerankOptions::default() };
         assert_eq!(r.rank_with("put on a jazz record", &documents, &two).unwrap(), all[..2]);
         assert!(r.rank("anything", &[]).unwrap().is_empty());
-        assert_eq!(r.metrics().texts, 5 + 5 + 1);
         let none = RerankOptions { top_k: Some(0), ..RerankOptions::default() };
         assert_eq!(r.rank_with("x", &documents, &none).unwrap_err().kind(), ErrorKind::InvalidArgument);
         let model = r.model().unwrap().clone();

@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::load::{LoadState, Metrics};
+use super::load::LoadState;
 use super::locate::{self, Located};
+use super::observe::TaskHead;
 use super::score::probabilities;
 use super::session::{CallOptions, Session, run_each};
 use crate::bundle::manifest::Task;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Metrics, Seen};
 use crate::model::{Model, OpenOptions};
 use crate::text::{EncodeOptions, Encoding, Truncation};
 
@@ -35,6 +36,18 @@ pub struct EntailmentHead {
     pub temperature: f32,
     /// Most tokens of a pair, where it is less than the model's.
     pub max_length: Option<usize>,
+}
+
+impl TaskHead for EntailmentHead {
+    const TASK: &'static str = "zero-shot";
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn labels(&self) -> usize {
+        0
+    }
 }
 
 impl EntailmentHead {
@@ -227,9 +240,9 @@ impl ZeroShotClassifier {
         self.session.state()
     }
 
-    /// Times so far; a text counts once per label.
+    /// The numbers of this object.
     pub fn metrics(&self) -> Metrics {
-        self.session.metrics()
+        self.session.metrics().clone()
     }
 
     /// The model, opened now if it was not yet.
@@ -270,36 +283,40 @@ impl ZeroShotClassifier {
         labels: &[&str],
         options: &ZeroShotOptions,
     ) -> Result<Vec<ZeroShot>> {
-        let (model, head) = self.session.ready()?;
-        let start = Instant::now();
-        let sentences = sentences(labels, options)?;
-        let length = [options.max_length, head.max_length].into_iter().flatten();
-        let encode = EncodeOptions {
-            max_length: length.fold(model.info().max_length, usize::min),
-            truncation: options.truncation,
-            ..EncodeOptions::default()
-        };
-        let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
-        let mut answers = Vec::with_capacity(texts.len());
-        for text in texts {
-            let mut encodings: Vec<Encoding> = Vec::with_capacity(labels.len());
-            for s in &sentences {
-                stop.check()?;
-                encodings.push(tokenizer.encode(text, Some(s), &encode)?);
+        self.session.observe(texts.len(), |model, head| {
+            let sentences = sentences(labels, options)?;
+            let length = [options.max_length, head.max_length].into_iter().flatten();
+            let encode = EncodeOptions {
+                max_length: length.fold(model.info().max_length, usize::min),
+                truncation: options.truncation,
+                ..EncodeOptions::default()
+            };
+            let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
+            let mut answers = Vec::with_capacity(texts.len());
+            for text in texts {
+                let mut encodings: Vec<Encoding> = Vec::with_capacity(labels.len());
+                for s in &sentences {
+                    stop.check()?;
+                    encodings.push(tokenizer.encode(text, Some(s), &encode)?);
+                }
+                let mut scores = Vec::with_capacity(labels.len());
+                run_each(model, &[head.index], &encodings, &options.call, |_, rows| {
+                    scores.push(head.pair(rows.first().copied().unwrap_or_default())?);
+                    Ok(())
+                })?;
+                let labels = judge(labels, &scores, head.temperature, options);
+                // A text counts once, with its longest pair.
+                if let Some(longest) = encodings.iter().max_by_key(|e| e.len()) {
+                    self.session.saw(&Seen::of(longest, labels.first().map(|l| l.probability), &[]));
+                }
+                answers.push(ZeroShot {
+                    labels,
+                    truncated: encodings.iter().any(|e| e.truncated.is_some()),
+                    model_version: model.info().version.clone(),
+                });
             }
-            let mut scores = Vec::with_capacity(labels.len());
-            run_each(model, &[head.index], &encodings, &options.call, |_, rows| {
-                scores.push(head.pair(rows.first().copied().unwrap_or_default())?);
-                Ok(())
-            })?;
-            self.session.called(start, labels.len(), encodings.iter());
-            answers.push(ZeroShot {
-                labels: judge(labels, &scores, head.temperature, options),
-                truncated: encodings.iter().any(|e| e.truncated.is_some()),
-                model_version: model.info().version.clone(),
-            });
-        }
-        Ok(answers)
+            Ok(answers)
+        })
     }
 }
 
