@@ -18,6 +18,8 @@
 //!
 //! # What is where
 //! * [`TextClassifier`]: text to labels, with options, batches, cancellation and a deadline.
+//! * [`TextEmbedder`], [`Reranker`]: vectors, and documents by a query.
+//! * [`MaskFiller`], [`ZeroShotClassifier`]: gaps, and labels that are given with the call.
 //! * [`model::Model`]: any model and any of its outputs, on token ids: a bundle, an ONNX file or a hub-style folder.
 //! * [`text::Tokenizer`]: `tokenizer.json` to ids and spans, on untrusted input.
 //! * [`bundle::Bundle`]: the one-file format, mapped and verified.
@@ -47,3 +49,5 @@ pub mod text;
 pub use cancel::CancelToken;
 pub use error::{Error, ErrorKind, Result};
 pub use tasks::{CallOptions, Classification, ClassifyOptions, LoadState, Scored, TextClassifier};
+pub use tasks::{EmbedOptions, Embedding, Ranked, RerankOptions, Reranker, Role, TextEmbedder, VectorFormat};
+pub use tasks::{FillMaskOptions, MaskFill, MaskFiller, ZeroShot, ZeroShotClassifier, ZeroShotOptions};

@@ -1,6 +1,7 @@
 //! `pocketbert-quantize`: from an FP32 encoder to a bundle.
 
 mod graph;
+mod tie;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -8,11 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use pocketbert::bundle::manifest::{
-    EntryRef, FORMAT_VERSION, ModelCard, SelfTest, SelfTestOutput, TokenizerRef,
-};
+use pocketbert::bundle::manifest::{EntryRef, FORMAT_VERSION, ModelCard, SelfTest, TokenizerRef};
 use pocketbert::bundle::{Bundle, BundleWriter, Head, JsonText, Manifest, OpenOptions as BundleOptions};
 use pocketbert::kernels::Isa;
+use pocketbert::model::record::{mask_places, recorded};
 use pocketbert::model::{Batch, Model, OpenOptions, RunOptions, constants_sha256, lower_onnx_file};
 use pocketbert::text::{EncodeOptions, Tokenizer};
 use pocketbert::{Error, Result};
@@ -145,7 +145,10 @@ fn quantize(a: &QuantizeArgs) -> Result<()> {
         )));
     }
     let summary = weights::quantize(&mut lowered.graph)?;
-    eprintln!("quantized {} linear layers and {} tables", summary.linears, summary.tables);
+    eprintln!(
+        "quantized {} linear layers and {} tables; {} decoders read a table",
+        summary.linears, summary.tables, summary.tied
+    );
     let (onnx, weights) = graph::serialize(&lowered.graph, "weights.bin");
 
     let entry = |name: &str| EntryRef { entry: name.to_string() };
@@ -219,6 +222,8 @@ fn self_test(model: &Model, manifest: &Manifest, cases: &[Case]) -> Result<Vec<S
         let mut batch = Batch::new();
         let types: Vec<i64> = e.type_ids.iter().map(|&t| i64::from(t)).collect();
         batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
+        let masks = mask_places(tokenizer, &e.ids);
+        batch.picks = Some(masks.clone());
         let outputs = model.plan().outputs();
         let all: Vec<usize> = (0..outputs.len()).collect();
         let run = RunOptions { isa: Isa::Generic, threads: 1, stop: Default::default(), stats: None };
@@ -226,13 +231,9 @@ fn self_test(model: &Model, manifest: &Manifest, cases: &[Case]) -> Result<Vec<S
         let mut by_head = BTreeMap::new();
         for h in &manifest.heads {
             let Some(o) = answers.iter().find(|o| o.info.name == h.output) else { continue };
-            let shape = match (o.info.per_token, o.info.flat) {
-                (true, true) => vec![1, e.ids.len()],
-                (true, false) => vec![1, e.ids.len(), o.info.channels],
-                (false, _) => vec![1, o.info.channels],
-            };
-            let bits = o.data.iter().map(|x| x.to_bits()).collect();
-            by_head.insert(h.name.clone(), SelfTestOutput { shape, bits });
+            if let Some(r) = recorded(o, h.task, e.ids.len(), &masks) {
+                by_head.insert(h.name.clone(), r);
+            }
         }
         out.push(SelfTest {
             text: c.text.clone(),

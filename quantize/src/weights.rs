@@ -5,6 +5,8 @@ use pocketbert::model::graph::{Attr, Graph, ValueId};
 use pocketbert::model::tensor::{DType, Tensor};
 use pocketbert::{Error, Result};
 
+use crate::tie::{retarget, tie};
+
 /// What was quantized.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -12,6 +14,8 @@ pub struct Summary {
     pub linears: usize,
     /// Embedding tables.
     pub tables: usize,
+    /// Products that read a table instead of weights of their own.
+    pub tied: usize,
 }
 
 /// Quantizes every float linear layer (symmetric per output channel, rows quantized per token) and every
@@ -20,7 +24,7 @@ pub struct Summary {
 /// Rounding is to nearest, ties to even; a channel of zeros gets scale 1. Layers that are int8 already stay
 /// as they are.
 pub fn quantize(g: &mut Graph) -> Result<Summary> {
-    let mut summary = Summary::default();
+    let mut summary = Summary { tied: tie(g)?, ..Summary::default() };
     for id in 0..g.nodes.len() {
         match g.nodes[id].op.clone().as_str() {
             "Linear" if g.nodes[id].str("activation").is_none() => {
@@ -111,8 +115,12 @@ fn table(g: &mut Graph, id: usize) -> Result<bool> {
     let table = g.add_const(format!("{name}/table_i8"), Tensor::from_i8(t.shape.clone(), &q)?);
     let scale = g.add_const(format!("{name}/scale"), Tensor::from_f32(vec![scale.len()], &scale)?);
     let node = &mut g.nodes[id];
+    let old = node.input(2);
     node.inputs.truncate(2);
     node.inputs.extend([Some(table), Some(scale)]);
+    if let Some(old) = old {
+        retarget(g, old, table, scale)?;
+    }
     Ok(true)
 }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::kernels::Isa;
+use crate::tasks::CallOptions;
 use crate::text::Truncation;
 
 /// On-device NLP: text in, int8 DistilBERT answers out, offline.
@@ -32,6 +33,14 @@ pub enum Command {
     Classify(Classify),
     /// Ask all heads of a model at once: labels, spans, vectors
     Analyze(Analyze),
+    /// Make vectors of texts, or tell how near two texts are
+    Embed(super::embed::Embed),
+    /// Sort documents by how well they fit a query
+    Rerank(super::rerank::Rerank),
+    /// Suggest tokens for the gaps of a text
+    FillMask(super::fill_mask::FillMask),
+    /// Choose among labels that you name
+    ZeroShot(super::zero_shot::ZeroShot),
     /// Run any head of any model on texts or token ids; JSON lines in, JSON lines out
     Run(Run),
     /// Show what a model is made of and which kernels run it
@@ -341,6 +350,13 @@ pub struct Engine {
     pub threads: usize,
 }
 
+impl Engine {
+    /// The options of a task's call.
+    pub fn call(&self) -> CallOptions {
+        CallOptions { threads: self.threads, kernel: self.kernel, ..CallOptions::default() }
+    }
+}
+
 /// How the model is opened.
 #[derive(clap::Args, Debug)]
 pub struct Open {
@@ -386,7 +402,7 @@ fn kernel(s: &str) -> Result<Isa, String> {
     Ok(isa)
 }
 
-fn positive(s: &str) -> Result<usize, String> {
+pub(super) fn positive(s: &str) -> Result<usize, String> {
     match s.parse::<usize>() {
         Ok(0) => Err("must be at least 1".into()),
         Ok(n) if n > 1 << 20 => Err("must be at most 1048576".into()),

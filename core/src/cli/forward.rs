@@ -57,7 +57,8 @@ pub struct Wanted {
     pub index: usize,
 }
 
-/// The outputs of `model` by head (for a bundle) and by name; only `head`, if given.
+/// The outputs of `model` by head (for a bundle) and by name; only `head`, if given. Without it, outputs that can
+/// be had for picked tokens alone are left out.
 pub fn wanted(model: &Model, head: Option<&str>) -> Result<Vec<Wanted>> {
     let outputs = model.plan().outputs();
     let mut all = vec![];
@@ -72,7 +73,13 @@ pub fn wanted(model: &Model, head: Option<&str>) -> Result<Vec<Wanted>> {
             all.push(Wanted { name: o.name.clone(), index });
         }
     }
-    let Some(head) = head else { return Ok(all) };
+    let Some(head) = head else {
+        // A vocabulary of values per token is for those who ask for it by name.
+        if all.iter().any(|w| !outputs[w.index].picked) {
+            all.retain(|w| !outputs[w.index].picked);
+        }
+        return Ok(all);
+    };
     let names: Vec<_> = all.iter().map(|w| format!("`{}`", w.name)).collect();
     match all.iter().find(|w| w.name == head) {
         Some(w) => Ok(vec![w.clone()]),
@@ -188,6 +195,11 @@ impl Input {
             )));
         }
         Ok(all)
+    }
+
+    /// The token types of a text.
+    pub fn types(&self) -> Option<&[i64]> {
+        self.types.as_ref()?.first().map(Vec::as_slice)
     }
 
     /// Length of a row up to its last token that is not masked.

@@ -7,6 +7,8 @@ mod analyze;
 mod args;
 mod bench;
 mod classify;
+mod embed;
+mod fill_mask;
 mod forward;
 mod gate;
 mod inspect;
@@ -16,10 +18,13 @@ mod measure;
 mod metrics;
 mod profile;
 mod progress;
+mod rerank;
 mod run;
 mod self_test;
 mod terminal;
 mod tokenize;
+mod vectors;
+mod zero_shot;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -105,6 +110,10 @@ fn dispatch(args: Args) -> Outcome {
     match args.command {
         Command::Classify(a) => classify::classify(&a),
         Command::Analyze(a) => analyze::analyze(&a),
+        Command::Embed(a) => embed::embed(&a),
+        Command::Rerank(a) => rerank::rerank(&a),
+        Command::FillMask(a) => fill_mask::fill_mask(&a),
+        Command::ZeroShot(a) => zero_shot::zero_shot(&a),
         Command::Run(a) => run::run(&a),
         Command::Inspect(a) => inspect::inspect(&a),
         Command::Tokenize(a) => tokenize::tokenize(&a),

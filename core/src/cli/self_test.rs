@@ -5,13 +5,15 @@ use std::io::Write;
 use serde_json::json;
 
 use super::args::{Open, SelfTest};
-use super::forward::{How, Input, forward, wanted};
+use super::forward::{Input, wanted};
 use super::progress::Progress;
 use super::{Failure, Outcome, load};
 use crate::bundle::manifest::SelfTest as Case;
+use crate::cancel::Stop;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Isa;
-use crate::model::{Model, bundle_graph, constants_sha256};
+use crate::model::record::{mask_places, recorded};
+use crate::model::{Batch, Model, RunOptions, bundle_graph, constants_sha256};
 
 pub fn self_test(a: &SelfTest) -> Outcome {
     // Opening checks every hash. Damage is what this command looks for, so it is a failed check, not bad
@@ -93,20 +95,29 @@ fn compare(model: &Model, case: &Case, isa: Isa) -> Result<usize> {
     if case.outputs.is_empty() {
         return Err(Error::data_loss("the case records no output"));
     }
-    let how = How { isa, threads: 1, per_tensor: false };
+    let masks = mask_places(model.tokenizer()?, &case.ids);
+    let mut batch = Batch::new();
+    batch.push(case.ids.iter().map(|&i| i64::from(i)), input.types(), None);
+    batch.picks = Some(masks.clone());
+    let heads = model.bundle().map_or(&[][..], |b| &b.manifest().heads[..]);
     let mut compared = 0;
     for (head, expected) in &case.outputs {
-        let wanted = wanted(model, Some(head))?;
-        let mut answers = forward(model, std::slice::from_ref(&input), &wanted, how)?;
-        let got = answers.pop().and_then(|mut v| v.pop()).ok_or_else(|| Error::internal("no answer"))?;
+        let task = heads.iter().find(|h| h.name == *head).map(|h| h.task);
+        let task = task.ok_or_else(|| Error::data_loss(format!("the bundle has no head `{head}`")))?;
+        let wanted: Vec<usize> = wanted(model, Some(head))?.iter().map(|w| w.index).collect();
+        let how = RunOptions { isa, threads: 1, stop: Stop::default(), stats: None };
+        let answer = model.plan().run(&batch, &wanted, how)?.pop();
+        let answer = answer.ok_or_else(|| Error::internal("no answer"))?;
+        let got = recorded(&answer, task, case.ids.len(), &masks);
+        let got = got.ok_or_else(|| Error::data_loss(format!("head `{head}` has nothing to record")))?;
         if got.shape != expected.shape {
             return Err(Error::data_loss(format!(
                 "head `{head}` has shape {:?}, recorded was {:?}",
                 got.shape, expected.shape
             )));
         }
-        let differ = got.data.iter().zip(&expected.bits).filter(|(g, e)| g.to_bits() != **e).count();
-        if differ > 0 || got.data.len() != expected.bits.len() {
+        let differ = got.bits.iter().zip(&expected.bits).filter(|(g, e)| g != e).count();
+        if differ > 0 || got.bits.len() != expected.bits.len() {
             return Err(Error::data_loss(format!(
                 "{differ} of {} values of head `{head}` have other bits than recorded",
                 expected.bits.len()

@@ -114,6 +114,11 @@ fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     for (sum, &v) in sums.iter_mut().zip(tail) {
         *sum += f(v);
     }
+    sum_lanes(&sums)
+}
+
+#[inline(always)]
+fn sum_lanes(sums: &[f32; LANES]) -> f32 {
     let mut half = [0.0f32; LANES / 2];
     for l in 0..LANES / 2 {
         half[l] = sums[l] + sums[l + LANES / 2];
@@ -227,6 +232,38 @@ fn unit_length_body(x: &mut [f32], h: usize) {
             *v /= length;
         }
     }
+}
+
+/// The sum of the products of `a` and `b`, over 32 lanes as every sum here.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn dot(isa: Isa, a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len(), "lengths of a product's operands");
+    let mut sum = 0.0;
+    dot_into(isa, a, b, &mut sum);
+    count(Kernel::Elementwise, isa);
+    sum
+}
+
+multiversion! {
+    fn dot_into(a: &[f32], b: &[f32], out: &mut f32) = dot_body
+}
+
+#[inline(always)]
+fn dot_body(a: &[f32], b: &[f32], out: &mut f32) {
+    let mut sums = [0.0f32; LANES];
+    let (x, x_tail) = a.as_chunks::<LANES>();
+    let (y, y_tail) = b.as_chunks::<LANES>();
+    for (x, y) in x.iter().zip(y) {
+        for l in 0..LANES {
+            sums[l] += x[l] * y[l];
+        }
+    }
+    for ((sum, x), y) in sums.iter_mut().zip(x_tail).zip(y_tail) {
+        *sum += x * y;
+    }
+    *out = sum_lanes(&sums);
 }
 
 /// Adds `b` to `a`, element by element.

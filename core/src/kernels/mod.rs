@@ -17,11 +17,13 @@
 //! | int8 linear layer with bias and activation | [`linear_i8`], [`linear_i8_rows`] |
 //! | quantise and dequantise at once | [`fake_quant`], [`FakeQuant`] |
 //! | embedding row from int8 | [`dequantize_embedding`] |
+//! | a row times all rows of an int8 table | [`table_products`] |
 //! | `f32` linear layer | [`gemm_f32`] |
 //! | attention of one sequence | [`attention_f32`], [`attention_i8()`], [`softmax_rows`] |
 //! | residual and layer norm | [`layer_norm`], [`layer_norm_in_place`], [`add_in_place`] |
 //! | element-wise | [`activate`], [`exp_slice`], [`erf_slice`] |
 //! | pooling | [`mean_pool`], [`l2_normalize`] |
+//! | two vectors | [`dot`] |
 //! | which kernels ran | [`kernel_counts`] |
 //!
 //! # Rules
@@ -61,6 +63,7 @@ pub mod linear;
 pub mod math;
 pub mod pack;
 pub mod quant;
+pub mod table;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -71,7 +74,8 @@ pub use attention_i8::{AttentionI8Scratch, attention_i8};
 pub use counts::{Kernel, KernelCounts, kernel_counts};
 pub use env::with_default_float_env;
 pub use float::{
-    activate, add_in_place, erf_slice, exp_slice, l2_normalize, layer_norm, layer_norm_in_place, mean_pool,
+    activate, add_in_place, dot, erf_slice, exp_slice, l2_normalize, layer_norm, layer_norm_in_place,
+    mean_pool,
 };
 pub use gemm::gemm_f32;
 pub use isa::Isa;
@@ -82,4 +86,5 @@ pub use quant::{
     ActQuant, FakeQuant, QuantRows, RowQuant, dequantize_embedding, fake_quant, fake_quant_ties,
     quantize_rows, quantize_rows_with,
 };
+pub use table::table_products;
 pub use team::Team;

@@ -8,6 +8,7 @@ mod open;
 mod passes;
 pub mod plan;
 pub mod proto;
+pub mod record;
 pub mod tensor;
 
 use crate::bundle::Bundle;
@@ -44,11 +45,12 @@ pub struct Model {
     pub(crate) info: ModelInfo,
     pub(crate) tokenizer: Option<Tokenizer>,
     pub(crate) bundle: Option<Bundle>,
+    pub(crate) fingerprint: String,
 }
 
 impl Model {
     fn new(plan: Plan, info: ModelInfo) -> Model {
-        Model { plan, info, tokenizer: None, bundle: None }
+        Model { plan, info, tokenizer: None, bundle: None, fingerprint: String::new() }
     }
 
     /// Facts.
@@ -74,6 +76,12 @@ impl Model {
     /// The bundle that the model came from, if it did.
     pub fn bundle(&self) -> Option<&Bundle> {
         self.bundle.as_ref()
+    }
+
+    /// What names this model: the [bundle's fingerprint](Bundle::fingerprint), or of an ONNX model a SHA-256 over
+    /// its operators and samples of its constants. 64 hexadecimal digits.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Checks the weights' hash, if the model is a bundle that was opened with the check deferred.

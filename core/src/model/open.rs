@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::graph::Graph;
-use super::normalize::{Lowered, Semantics, lower};
+use super::normalize::{INPUTS, Lowered, PICKS, Semantics, lower};
 use super::plan::Plan;
 use super::proto::{ExternalData, FolderExternal, MAX_FILE, NoExternal, parse};
 use super::tensor::{Bytes, DType};
@@ -142,7 +142,10 @@ impl Model {
             vocab: lowered.vocab,
             ..ModelInfo::default()
         };
-        Ok(Model::new(Plan::new(lowered.graph)?, info))
+        let fingerprint = sampled_sha256(&lowered.graph);
+        let mut model = Model::new(Plan::new(lowered.graph)?, info);
+        model.fingerprint = fingerprint;
+        Ok(model)
     }
 
     /// Opens a bundle that is already read.
@@ -177,6 +180,7 @@ impl Model {
         let tokenizer = Tokenizer::from_bytes(bundle.entry(&m.tokenizer.entry)?.bytes())
             .map_err(|e| e.context(format!("bundle entry `{}`", m.tokenizer.entry)))?;
         model.set_tokenizer(tokenizer)?;
+        model.fingerprint = bundle.fingerprint();
         model.bundle = Some(bundle);
         Ok(model)
     }
@@ -242,6 +246,33 @@ pub fn constants_sha256(g: &Graph) -> String {
     h.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
+/// SHA-256, in hexadecimal, over the operators of `g` and their constants; of large constants the first, middle
+/// and last 4 KiB. Tells models apart that differ by training, at no cost; it is no protection against malice.
+fn sampled_sha256(g: &Graph) -> String {
+    const PART: usize = 4096;
+    let mut h = Sha256::new();
+    for n in &g.nodes {
+        h.update(n.op.as_bytes());
+        for t in n.inputs.iter().flatten().filter_map(|v| g.constant(*v)) {
+            h.update((t.dtype as i32).to_le_bytes());
+            for d in &t.shape {
+                h.update((*d as u64).to_le_bytes());
+            }
+            let b = t.bytes();
+            match b.len() > 3 * PART {
+                true => {
+                    let middle = b.len() / 2;
+                    h.update(&b[..PART]);
+                    h.update(&b[middle..middle + PART]);
+                    h.update(&b[b.len() - PART..]);
+                }
+                false => h.update(b),
+            }
+        }
+    }
+    h.finalize().iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// The weights entry of a bundle, as ONNX external data.
 struct BundleExternal {
     entry: String,
@@ -269,7 +300,8 @@ fn check_lowered(g: &Graph) -> Result<()> {
         return Err(Error::data_loss(format!("{} does not belong in a bundle", n.label())));
     }
     for i in &g.inputs {
-        if !super::normalize::INPUTS.contains(&g.names[i.value].as_str()) {
+        let name = g.names[i.value].as_str();
+        if !INPUTS.contains(&name) && name != PICKS {
             return Err(Error::data_loss(format!("a bundle's graph has no input `{}`", g.names[i.value])));
         }
         if i.elem_type != DType::I64 as i32 || i.dims.len() != 1 {

@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::expand;
 
 use super::graph::Graph as Lowered;
+use super::normalize::PICKS;
 use super::passes::{self, Passes};
 use super::proto::{Stored, to_model};
 use crate::cancel::Stop;
@@ -29,6 +30,9 @@ pub struct Batch {
     pub mask: Vec<i64>,
     /// Where each sequence starts, and the end of the last: one more entry than there are sequences.
     pub offsets: Vec<i64>,
+    /// Tokens (indices into `ids`) whose scores over the vocabulary are computed, where the graph has an output
+    /// of such scores that can be had for some tokens alone; `None`: all tokens. Other outputs do not care.
+    pub picks: Option<Vec<i64>>,
 }
 
 impl Batch {
@@ -75,6 +79,8 @@ pub struct OutputInfo {
     pub channels: usize,
     /// The row axis is all there is: `[batch, sequence]` in the original graph.
     pub flat: bool,
+    /// Only the tokens of [`Batch::picks`] have rows; implies `per_token`.
+    pub picked: bool,
 }
 
 /// Values of an output, rows of all sequences one after another.
@@ -223,7 +229,8 @@ impl Plan {
         for (outlet, name) in typed.output_outlets().unwrap_or_default().iter().zip(names) {
             let fact = typed.outlet_fact(*outlet).map_err(|e| Error::internal(e.to_string()))?;
             let dims: Vec<String> = fact.shape.iter().map(|d| d.to_string()).collect();
-            let per_token = dims.first().is_some_and(|d| d == "tokens");
+            let picked = dims.first().is_some_and(|d| d == "picks");
+            let per_token = picked || dims.first().is_some_and(|d| d == "tokens");
             let channels = match fact.shape.get(1) {
                 None => 1,
                 Some(c) => c.to_usize().map_err(|_| {
@@ -233,7 +240,7 @@ impl Plan {
             if dims.is_empty() || dims.len() > 2 || dims[0] == "offsets" {
                 return Err(Error::data_loss(format!("output `{name}` is not rows of channels")));
             }
-            infos.push(OutputInfo { name, per_token, channels, flat: dims.len() == 1 });
+            infos.push(OutputInfo { name, per_token, channels, flat: dims.len() == 1, picked });
         }
         Ok(infos)
     }
@@ -297,6 +304,9 @@ impl Plan {
         if batch.offsets.windows(2).any(|w| w[0] >= w[1]) {
             return Err(Error::invalid("a batch holds a sequence without tokens"));
         }
+        if batch.picks.iter().flatten().any(|p| !(0..n as i64).contains(p)) {
+            return Err(Error::invalid("a batch picks a token that it does not have"));
+        }
         if batch.is_empty() {
             let empty = |i: &usize| self.outputs.get(*i).map(|o| Output { info: o.clone(), data: vec![] });
             return Ok(wanted.iter().filter_map(empty).collect());
@@ -341,6 +351,10 @@ impl Plan {
         mut tap: Option<Tap<'_>>,
     ) -> Result<TVec<TValue>> {
         let mut inputs: TVec<TValue> = tvec!();
+        let all: Vec<i64> = match batch.picks {
+            Some(_) => vec![],
+            None => (0..batch.ids.len() as i64).collect(),
+        };
         for outlet in state.model().input_outlets().map_err(|e| Error::internal(e.to_string()))? {
             let name = &state.model().nodes[outlet.node].name;
             let data = match name.as_str() {
@@ -348,6 +362,7 @@ impl Plan {
                 "token_type_ids" => &batch.types,
                 "mask" => &batch.mask,
                 "offsets" => &batch.offsets,
+                PICKS => batch.picks.as_ref().unwrap_or(&all),
                 other => return Err(Error::data_loss(format!("the graph has an unknown input `{other}`"))),
             };
             inputs.push(tensor1(data).into_tvalue());

@@ -12,6 +12,7 @@ use super::lookup::{By, Lookup};
 use super::map::{FakeQuant, Map, Unary};
 use super::norm::LayerNorm;
 use super::rows::{Add, Channels, Columns, Flatten, Identity, L2Normalize, MeanPool, SelectFirst};
+use super::unembed::Unembed;
 use crate::error::{Error, Result};
 use crate::kernels::{self, ActQuant, Activation};
 use crate::model::graph::{Attr, Graph, Node};
@@ -68,8 +69,12 @@ pub fn build(g: &Graph, n: &Node) -> Result<(Arc<dyn Operator>, Vec<usize>)> {
         "MulChannels" => unary(Arc::new(Channels { values: b.f32s(1)?, multiply: true })),
         "Add" => Ok((Arc::new(Add), vec![0, 1])),
         "SelectFirst" => Ok((Arc::new(SelectFirst), vec![0, 1])),
-        "MeanPool" => Ok((Arc::new(MeanPool), vec![0, 1, 2])),
+        "MeanPool" => {
+            let inputs = if n.input(3).is_some() { vec![0, 1, 2, 3] } else { vec![0, 1, 2] };
+            Ok((Arc::new(MeanPool), inputs))
+        }
         "L2Normalize" => unary(Arc::new(L2Normalize)),
+        "Unembed" => Ok((Arc::new(b.unembed()?), vec![0, 1])),
         "Flatten" => unary(Arc::new(Flatten)),
         "Identity" => unary(Arc::new(Identity)),
         _ => Err(Error::unimplemented(format!(
@@ -335,5 +340,18 @@ impl Builder<'_> {
             _ => return self.bad("its table is neither f32 nor i8"),
         };
         Ok(Lookup { by, table: (**table).clone(), scale, zero })
+    }
+
+    fn unembed(&self) -> Result<Unembed> {
+        let table = self.need(2, DType::I8)?;
+        let [rows, hidden] = table.shape[..] else { return self.bad("its table is not a matrix") };
+        if rows == 0 || hidden == 0 || hidden > MAX_K {
+            return self.bad("its table is out of range");
+        }
+        let (scale, bias) = (self.f32s(3)?, self.f32s(4)?);
+        if !(scale.len() == 1 || scale.len() == rows) || bias.len() != rows {
+            return self.bad("its scales or bias do not fit its rows");
+        }
+        Ok(Unembed { table: (**table).clone(), scale, bias })
     }
 }

@@ -12,6 +12,7 @@ pub mod lookup;
 pub mod map;
 pub mod norm;
 pub mod rows;
+pub mod unembed;
 
 use std::fmt::Debug;
 use std::sync::Arc;

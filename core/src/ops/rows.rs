@@ -31,7 +31,8 @@ impl Operator for SelectFirst {
     }
 }
 
-/// The mean of each sequence's unmasked rows.
+/// The mean of each sequence's unmasked rows; with token types as fourth input, of those of the second segment
+/// (zeros where there is none).
 #[derive(Debug)]
 pub struct MeanPool;
 
@@ -49,9 +50,12 @@ impl Operator for MeanPool {
         let o = boundaries(inputs[1], x.len() / c)?;
         let mask = i64s(inputs[2])?;
         ensure!(mask.len() == x.len() / c, "the mask has another length than the rows");
+        let types = inputs.get(3).map(|t| i64s(t)).transpose()?;
+        ensure!(types.is_none_or(|t| t.len() == mask.len()), "the types have another length than the rows");
+        let counts = |t: usize| mask[t] != 0 && types.is_none_or(|ty| ty[t] == 1);
         new_f32(&[o.len() - 1, c], |out| {
             for (out, w) in out.chunks_exact_mut(c).zip(o.windows(2)) {
-                let keep: Vec<u8> = mask[w[0]..w[1]].iter().map(|&m| u8::from(m != 0)).collect();
+                let keep: Vec<u8> = (w[0]..w[1]).map(|t| u8::from(counts(t))).collect();
                 kernels::mean_pool(ctx.isa, &x[w[0] * c..w[1] * c], c, Some(&keep), out)?;
             }
             Ok(())

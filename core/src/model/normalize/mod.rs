@@ -75,6 +75,8 @@ pub struct Lowered {
 
 /// Names of the lowered graph's inputs.
 pub const INPUTS: [&str; 4] = ["input_ids", "token_type_ids", "mask", "offsets"];
+/// The input that a graph with an `Unembed` has besides them: the tokens whose scores are wanted.
+pub const PICKS: &str = "picks";
 
 pub(super) struct Lowering<'g> {
     g: &'g Graph,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::{Kind, Low, Lowering};
 use crate::error::Result;
-use crate::model::eval::{Probed, Val, charge, eval_with};
+use crate::model::eval::{Probed, Role, Val, charge, eval_with};
 use crate::model::eval_ops::{erf, gelu_tanh};
 use crate::model::graph::{Attr, ValueId};
 use crate::model::tensor::elements;
@@ -55,6 +55,8 @@ enum Found {
     Unary(&'static str),
     LayerNorm(f32),
     MeanPool,
+    /// Of the tokens of the second segment alone.
+    MeanPoolSecond,
     L2,
 }
 
@@ -114,6 +116,10 @@ impl Lowering<'_> {
                         let (offsets, mask) = (self.offsets, self.mask);
                         Low { v: self.emit("MeanPool", &name, vec![low.v, offsets, mask], vec![]), kind }
                     }
+                    Found::MeanPoolSecond => {
+                        let inputs = vec![low.v, self.offsets, self.mask, self.types];
+                        Low { v: self.emit("MeanPool", &name, inputs, vec![]), kind }
+                    }
                     Found::L2 => Low { v: self.emit("L2Normalize", &name, vec![low.v], vec![]), kind },
                 }));
             }
@@ -148,7 +154,9 @@ impl Lowering<'_> {
         match (&first, &second) {
             (Found::Unary(a), Found::Unary(b)) if a == b => Some(first),
             (Found::LayerNorm(a), Found::LayerNorm(b)) if (a - b).abs() <= 1e-3 * a.abs() => Some(first),
-            (Found::MeanPool, Found::MeanPool) | (Found::L2, Found::L2) => Some(first),
+            (Found::MeanPool, Found::MeanPool)
+            | (Found::MeanPoolSecond, Found::MeanPoolSecond)
+            | (Found::L2, Found::L2) => Some(first),
             _ => None,
         }
     }
@@ -206,15 +214,22 @@ impl Lowering<'_> {
             && y.len() == p.probe.batch * c
         {
             let s = p.probe.seq;
-            let mean = (0..p.probe.batch).all(|b| {
-                let used: Vec<usize> = (0..s).filter(|i| p.probe.mask[b * s + i] == 1).collect();
-                (0..c).all(|k| {
-                    let sum: f64 = used.iter().map(|i| data[(b * s + i) * c + k]).sum();
-                    near(y[b * c + k], sum / used.len().max(1) as f64)
+            let mean_of = |counts: &dyn Fn(usize, usize) -> bool| {
+                (0..p.probe.batch).all(|b| {
+                    let used: Vec<usize> =
+                        (0..s).filter(|&i| p.probe.mask[b * s + i] == 1 && counts(b, i)).collect();
+                    (0..c).all(|k| {
+                        let sum: f64 = used.iter().map(|i| data[(b * s + i) * c + k]).sum();
+                        near(y[b * c + k], sum / used.len().max(1) as f64)
+                    })
                 })
-            });
-            if mean {
+            };
+            if mean_of(&|_, _| true) {
                 return Some(Found::MeanPool);
+            }
+            let types = self.input_data(p, Role::Types);
+            if types.is_some_and(|t| mean_of(&|b, i| t.broadcast_at(&[b, i]) == Some(1.0))) {
+                return Some(Found::MeanPoolSecond);
             }
         }
         None
