@@ -18,6 +18,7 @@
 //!
 //! # What is where
 //! * [`TextClassifier`]: text to labels, with options, batches, cancellation and a deadline.
+//! * [`TokenClassifier`]: text to labelled spans. Long texts, in every task: [`tasks::LongOptions`].
 //! * [`model::Model`]: any model and any of its outputs, on token ids: a bundle, an ONNX file or a hub-style folder.
 //! * [`text::Tokenizer`]: `tokenizer.json` to ids and spans, on untrusted input.
 //! * [`bundle::Bundle`]: the one-file format, mapped and verified.
@@ -46,4 +47,7 @@ pub mod text;
 
 pub use cancel::CancelToken;
 pub use error::{Error, ErrorKind, Result};
-pub use tasks::{CallOptions, Classification, ClassifyOptions, LoadState, Scored, TextClassifier};
+pub use tasks::{
+    CallOptions, Classification, ClassifyOptions, LoadState, Scored, TagOptions, Tagged, TextClassifier,
+    TokenClassifier,
+};

@@ -1,6 +1,7 @@
 //! From text to typed answers.
 //!
 //! - [`TextClassifier`]: labels with probabilities.
+//! - [`TokenClassifier`]: labelled spans.
 //!
 //! A task object is a thin layer over an [`Arc<Model>`](crate::model::Model): several tasks, and all threads,
 //! share one model and its weights.
@@ -12,6 +13,7 @@ mod load;
 mod observe;
 mod score;
 mod session;
+pub mod token_classify;
 mod window;
 
 pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier, WindowLabel};
@@ -19,4 +21,5 @@ pub use head::ClassifierHead;
 pub use input::TextInput;
 pub use load::LoadState;
 pub use session::CallOptions;
+pub use token_classify::{Aggregation, Entity, TagHead, TagOptions, TagScheme, Tagged, TokenClassifier};
 pub use window::{LongOptions, LongProgress, Progress, WindowMerge};
