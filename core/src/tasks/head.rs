@@ -186,3 +186,25 @@ fn from_manifest(h: &Head, outputs: &[OutputInfo]) -> Result<ClassifierHead> {
         max_length: h.max_length,
     })
 }
+
+/// Why no head was found: `does` says what it would do, `name` is the one asked for, `names` are those that do it,
+/// `others` all of the bundle.
+pub(super) fn missing<'a>(
+    does: &str,
+    name: Option<&str>,
+    names: impl Iterator<Item = &'a str>,
+    others: &[Head],
+) -> Error {
+    let names: Vec<_> = names.map(|n| format!("`{n}`")).collect();
+    let choose = match names.is_empty() {
+        true => "the model has none that does".to_string(),
+        false => format!("choose one of {}", names.join(", ")),
+    };
+    match name {
+        Some(name) if others.iter().any(|h| h.name == name) => {
+            Error::invalid(format!("head `{name}` does not {does}: {choose}"))
+        }
+        Some(name) => Error::new(ErrorKind::NotFound, format!("the model has no head `{name}`: {choose}")),
+        None => Error::new(ErrorKind::FailedPrecondition, format!("the model has no head to {does}")),
+    }
+}

@@ -5,6 +5,7 @@
 //! - [`TextEmbedder`]: vectors to compare; [`Reranker`]: documents by a query.
 //! - [`MaskFiller`]: tokens for the gaps of a text.
 //! - [`ZeroShotClassifier`]: labels that are given with the call.
+//! - [`TokenClassifier`]: labelled spans.
 //!
 //! A task object is a thin layer over an [`Arc<Model>`](crate::model::Model): several tasks, and all threads,
 //! share one model and its weights.
@@ -21,13 +22,13 @@ mod observe;
 pub mod rerank;
 mod score;
 mod session;
+pub mod token_classify;
+pub mod vector;
 mod window;
+pub mod zero_shot;
 
 pub use analyze::{Analysis, AnalyzeOptions, Analyzer, HeadAnalysis, HeadAnswer};
 pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier, WindowLabel};
-pub mod vector;
-pub mod zero_shot;
-
 pub use embed::{EmbedHead, EmbedOptions, Role, TextEmbedder};
 pub use fill_mask::{Candidate, FillMaskHead, FillMaskOptions, FilledMask, MaskFill, MaskFiller};
 pub use head::ClassifierHead;
@@ -35,6 +36,7 @@ pub use input::TextInput;
 pub use load::LoadState;
 pub use rerank::{Ranked, RerankHead, RerankOptions, Reranker};
 pub use session::CallOptions;
+pub use token_classify::{Aggregation, Entity, TagHead, TagOptions, TagScheme, Tagged, TokenClassifier};
 pub use vector::{Embedding, Origin, VectorFormat, nearest};
 pub use window::{LongOptions, LongProgress, Progress, WindowMerge};
 pub use zero_shot::{EntailmentHead, ZeroShot, ZeroShotClassifier, ZeroShotLabel, ZeroShotOptions};

@@ -30,6 +30,19 @@ impl Span {
         text.get(self.start..self.end)
     }
 
+    /// This span with the combining marks right behind it, as far as byte `limit`. Tokenizers that strip accents
+    /// leave those at a word's end out of its last token.
+    pub(crate) fn with_marks(self, text: &str, limit: usize) -> Span {
+        let mut end = self.end;
+        for c in text.get(self.end..).unwrap_or("").chars() {
+            if !is_mark(c) || end + c.len_utf8() > limit {
+                break;
+            }
+            end += c.len_utf8();
+        }
+        Span { start: self.start, end }
+    }
+
     /// The nearest byte span that lies inside `text`, starts and ends between characters, and covers
     /// every character that `self` touched.
     pub(super) fn widened(self, text: &str) -> Span {
@@ -37,6 +50,15 @@ impl Span {
         let end = text.ceil_char_boundary(self.end.min(text.len()));
         Span { start, end: end.max(start) }
     }
+}
+
+/// Combining diacritics and variation selectors: the blocks of Unicode 16 that hold nothing else.
+fn is_mark(c: char) -> bool {
+    matches!(
+        c as u32,
+        0x300..=0x36F | 0x483..=0x489 | 0x1AB0..=0x1AFF | 0x1DC0..=0x1DFF | 0x20D0..=0x20FF | 0xFE00..=0xFE0F
+            | 0xFE20..=0xFE2F
+    )
 }
 
 /// Every `STEP` bytes a mark is kept, so a look-up counts at most `STEP` bytes.
