@@ -22,6 +22,7 @@ import sys
 import tempfile
 
 import numpy as np
+from bio import spans
 
 
 def tsv(path):
@@ -139,17 +140,6 @@ def softmax(x):
 def kl(p, q):
     p, q = softmax(p.astype(np.float64)), softmax(q.astype(np.float64))
     return float((p * (np.log(p + 1e-12) - np.log(q + 1e-12))).sum(-1).mean())
-
-
-def spans(tags):
-    found, start = set(), None
-    for i, t in enumerate(tags + ["O"]):
-        if start is not None and (t == "O" or t.startswith("B-") or t[2:] != tags[start][2:]):
-            found.add((start, i, tags[start][2:]))
-            start = None
-        if t != "O" and start is None:
-            start = i
-    return found
 
 
 def best_span(logits, inside, longest=30):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Exports the graphs that every model form is made from, and strips them to skeletons.
 
-Usage: export.py CHECKPOINT_DIR GRAPHS_DIR
+Usage: export.py CHECKPOINT_DIR GRAPHS_DIR [--only NAME,...]
 
 Made with torch 2.15, transformers 5.23, onnx 1.23.2, onnxruntime 1.31.1; nothing else in this
 folder needs torch. CHECKPOINT_DIR holds `model.safetensors` (a DistilBERT body and a
@@ -10,10 +10,13 @@ real weights and the whole vocabulary, small enough to make every form of it on 
 
 GRAPHS_DIR receives, for each cell of CELLS, `<name>.onnx.gz` (the exported graph without its
 initializers above 4 KiB) and an entry in `index.json` that says which tensor of the checkpoint
-each dropped initializer is (found by comparing values) and whether it lies transposed.
+each dropped initializer is (found by comparing values) and whether it lies transposed; several
+tensors lie side by side. For each cell of FUSED, `<name>-fused.onnx.gz` is the same of what ONNX
+Runtime's transformer optimizer makes of the filled cell: that tool imports torch.
 For each cell the filled skeleton is run against the direct export in ONNX Runtime: equal bits.
 """
 
+import argparse
 import gzip
 import json
 import os
@@ -25,6 +28,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from onnx import numpy_helper
+from onnxruntime.transformers import optimizer
 from safetensors.torch import load_file
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
@@ -46,6 +50,9 @@ CELLS = [
     ("dynamo-21", "dynamo", 21, "sdpa", None),
     ("dynamo-18-eager", "dynamo", 18, "eager", None),
 ]
+# The optimizer knows the attention of no other exporter.
+FUSED = ["ts-11", "ts-13", "ts-17"]
+FUSED_KINDS = {"Attention", "EmbedLayerNormalization", "SkipLayerNormalization", "BiasGelu"}
 
 
 def load(path, attention):
@@ -94,6 +101,32 @@ def export(path, exporter, opset, attention, variant, out):
     return model
 
 
+def source(value, weights):
+    """Which tensor `value` is, or which three side by side: queries, keys and values of a layer."""
+    for transposed in (False, True):
+        for name, tensor in weights.items():
+            tensor = tensor.T if transposed else tensor
+            if tensor.shape == value.shape and np.array_equal(tensor, value):
+                return {"tensor": name, "transposed": transposed}
+            if ".q_lin." in name:
+                names = [name.replace("q_lin", part) for part in ("q_lin", "k_lin", "v_lin")]
+                parts = [weights[n].T if transposed else weights[n] for n in names]
+                joined = np.concatenate(parts, -1)
+                if joined.shape == value.shape and np.array_equal(joined, value):
+                    return {"tensors": names, "transposed": transposed}
+    return None
+
+
+def fused(graphs, name, weights, out):
+    """What the transformer optimizer makes of a filled skeleton."""
+    onnx.save(fill.fill(graphs, name, weights), out)
+    model = optimizer.optimize_model(out, model_type="bert", num_heads=12, hidden_size=768).model
+    kinds = {n.op_type for n in model.graph.node}
+    if not kinds >= FUSED_KINDS:
+        raise SystemExit(f"{name}: the optimizer did not make {sorted(FUSED_KINDS - kinds)}")
+    return model
+
+
 def strip(model, weights):
     """Drops large initializers; returns the list that `fill.fill` reads."""
     dropped, kept = [], []
@@ -102,15 +135,13 @@ def strip(model, weights):
         if value.nbytes <= KEEP:
             kept.append(init)
             continue
-        found = [(n, False) for n, w in weights.items() if w.shape == value.shape and np.array_equal(w, value)]
-        found += [(n, True) for n, w in weights.items() if w.T.shape == value.shape and np.array_equal(w.T, value)]
-        if not found:
+        found = source(value, weights)
+        if found is None:
             if value.dtype == np.int64 and np.array_equal(value.ravel(), np.arange(value.size)):
                 kept.append(init)  # positions 0..511: small, and no tensor of the checkpoint
                 continue
             raise SystemExit(f"initializer `{init.name}` {value.shape} is not a tensor of the checkpoint")
-        source, transposed = found[0]
-        dropped.append({"name": init.name, "shape": list(value.shape), "tensor": source, "transposed": transposed})
+        dropped.append({"name": init.name, "shape": list(value.shape)} | found)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     return dropped
@@ -124,28 +155,46 @@ def logits(model, batch, seq):
     return session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
 
 
+def write(graphs, name, model, weights, index, shape):
+    """The skeleton and its index entry; proves that filling it gives `model` again."""
+    want = logits(model, *shape)
+    index[name] = strip(model, weights)
+    path = os.path.join(graphs, f"{name}.onnx.gz")
+    with open(path, "wb") as file:
+        file.write(gzip.compress(model.SerializeToString(), 9, mtime=0))
+    with open(os.path.join(graphs, "index.json"), "w") as file:
+        json.dump(index, file, indent=1)
+        file.write("\n")
+    got = logits(fill.fill(graphs, name, weights), *shape)
+    if not np.array_equal(want, got):
+        raise SystemExit(f"{name}: the filled skeleton differs from the export by {np.abs(want - got).max()}")
+    dropped = len(index[name])
+    print(f"{name}: {dropped} initializers dropped, {os.path.getsize(path)} bytes, filled graph equals the export", flush=True)
+
+
 def main():
-    path, graphs = sys.argv[1:3]
+    parser = argparse.ArgumentParser()
+    parser.add_argument("checkpoint")
+    parser.add_argument("graphs")
+    parser.add_argument("--only", help="cells, separated by commas; the others stay as they are")
+    args = parser.parse_args()
+
+    def wanted(name):
+        return not args.only or name in args.only.split(",")
+
     torch.set_num_threads(1)
-    weights = fill.tensors(path)
-    index_path = os.path.join(graphs, "index.json")
+    weights = fill.tensors(args.checkpoint)
     index = {}
-    for name, exporter, opset, attention, variant in CELLS:
-        with tempfile.TemporaryDirectory() as tmp:
-            model = export(path, exporter, opset, attention, variant, os.path.join(tmp, "m.onnx"))
-        shape = (1, 32) if variant == "fixed" else (2, 9)
-        want = logits(model, *shape)
-        index[name] = strip(model, weights)
-        with open(os.path.join(graphs, f"{name}.onnx.gz"), "wb") as file:
-            file.write(gzip.compress(model.SerializeToString(), 9, mtime=0))
-        with open(index_path, "w") as file:
-            json.dump(index, file, indent=1)
-            file.write("\n")
-        got = logits(fill.fill(graphs, name, weights), *shape)
-        if not np.array_equal(want, got):
-            raise SystemExit(f"{name}: the filled skeleton differs from the export by {np.abs(want - got).max()}")
-        size = os.path.getsize(os.path.join(graphs, f"{name}.onnx.gz"))
-        print(f"{name}: {len(index[name])} initializers dropped, {size} bytes, filled graph equals the export", flush=True)
+    if args.only:
+        with open(os.path.join(args.graphs, "index.json")) as file:
+            index = json.load(file)
+    with tempfile.TemporaryDirectory() as tmp:
+        out = os.path.join(tmp, "m.onnx")
+        for name, exporter, opset, attention, variant in filter(lambda cell: wanted(cell[0]), CELLS):
+            model = export(args.checkpoint, exporter, opset, attention, variant, out)
+            write(args.graphs, name, model, weights, index, (1, 32) if variant == "fixed" else (2, 9))
+        for name in filter(lambda cell: wanted(f"{cell}-fused"), FUSED):
+            write(args.graphs, f"{name}-fused", fused(args.graphs, name, weights, out), weights, index, (2, 9))
 
 
 if __name__ == "__main__":

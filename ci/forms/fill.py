@@ -28,8 +28,8 @@ def fill(graphs, name, weights):
     with gzip.open(os.path.join(graphs, f"{name}.onnx.gz")) as file:
         model = onnx.load_model_from_string(file.read())
     for entry in dropped:
-        value = weights[entry["tensor"]]
-        value = np.ascontiguousarray(value.T if entry["transposed"] else value)
+        parts = [weights[name] for name in entry.get("tensors") or [entry["tensor"]]]
+        value = np.concatenate([part.T if entry["transposed"] else part for part in parts], -1)
         if list(value.shape) != entry["shape"]:
             raise ValueError(f"{name}: `{entry['name']}` is {value.shape}, the graph says {entry['shape']}")
         model.graph.initializer.append(numpy_helper.from_array(value, entry["name"]))

@@ -12,8 +12,7 @@ ids count the rows: so `pocketbert run` computes just this piece, from ONNX Runt
 recorded too and every product with weights ends a piece as well. Products that stay in float have
 no integers; their error may be 2e-5 of the largest value.
 
-Beside ci/forms/per_operator.py, which runs whole models and judges tokens that are still equal, this
-reaches every layer, attention as one piece and QLinear operators, whatever went before.
+So every layer is reached, attention as one piece and QLinear operators, whatever went before.
 
 Judged: integers at most one step off everywhere and equal on 99.99 %. A piece that the engine does
 not open (half a GELU, say) grows by the pieces before it, up to three times; if it still does not
@@ -21,7 +20,6 @@ open, it is listed with the message: it is not run, not passed. Exit status 1 on
 beyond that, or when nothing ran.
 """
 
-import argparse
 import collections
 import glob
 import os
@@ -30,7 +28,6 @@ import tempfile
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -72,14 +69,10 @@ def record(graph, names, rows):
     model.CopyFrom(graph.model)
     have = {o.name for o in model.graph.output}
     model.graph.output.extend(onnx.ValueInfoProto(name=n) for n in names if n not in have)
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    options.graph_optimization_level = compare.BASIC
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = compare.session_of(model.SerializeToString(), compare.BASIC)
     out = collections.defaultdict(list)
     for row in rows:
-        for name, value in zip(names, session.run(names, compare.feed(session, row))):
+        for name, value in zip(names, session.run(names, compare.feed(session, [row]))):
             out[name].append(value)
     return out
 
@@ -205,15 +198,8 @@ def kinds_of(nodes):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--binary", required=True)
-    parser.add_argument("--models", required=True)
-    parser.add_argument("--assets", required=True)
-    parser.add_argument("--sentences", type=int, default=24)
-    parser.add_argument("--only", default="")
-    args = parser.parse_args()
-    tokenizer = os.path.join(args.assets, "tokenizers", "bert-base-cased", "tokenizer.json")
-    rows = compare.rows_of(tokenizer, compare.sentences(args.assets, args.sentences))
+    args = compare.options(__doc__, "models", 24).parse_args()
+    rows = compare.checkpoint_rows(args)
     print(f"{len(rows)} sentences, {sum(map(len, rows))} tokens\n")
     print("| Model | Piece | Pieces | Values | One step off | More | Largest | |\n|---|---|---|---|---|---|---|---|", flush=True)
     failed = ran = 0

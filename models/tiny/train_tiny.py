@@ -12,7 +12,9 @@ Needs torch, transformers, tokenizers, safetensors, numpy.
 """
 import argparse
 import json
+import os
 import random
+import sys
 import time
 
 import numpy as np
@@ -22,6 +24,9 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 from export import HEADS, Tiny
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "ci"))
+from bio import spans  # noqa: E402
 
 INTENTS = ["AddToPlaylist", "BookRestaurant", "GetWeather", "PlayMusic", "RateBook", "SearchCreativeWork",
            "SearchScreeningEvent"]
@@ -57,17 +62,6 @@ def make_tokenizer(texts):
 def pad(rows, fill):
     n = max(map(len, rows))
     return torch.tensor([r + [fill] * (n - len(r)) for r in rows])
-
-
-def spans(tags):
-    found, start = set(), None
-    for i, t in enumerate(tags + ["O"]):
-        if start is not None and (t == "O" or t.startswith("B-") or t[2:] != tags[start][2:]):
-            found.add((start, i, tags[start][2:]))
-            start = None
-        if t != "O" and start is None:
-            start = i
-    return found
 
 
 def main():

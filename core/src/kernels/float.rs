@@ -5,6 +5,7 @@ use super::attention::tree;
 use super::counts::{Kernel, count};
 use super::isa::{Isa, multiversion};
 use super::math::{self, Activation};
+use super::quant::{FakeQuant, round};
 use crate::error::{Error, Result};
 
 /// Lanes of a sum: two AVX-512 registers or eight of NEON, so that additions overlap.
@@ -170,6 +171,32 @@ elementwise! {
     sigmoid sigmoid_body,
     exp exp_body: exp_slice,
     erf erf_body: erf_slice,
+}
+
+/// Quantises every value of `x` in place to whole steps from the zero point, `round(x / scale)` within the
+/// type's range, as floats. Products of steps below 2^24 add up exactly in `f32`, whatever the order.
+///
+/// With `ties`, what [`fake_quant_ties`](super::fake_quant_ties) takes for a tie is one; for types of 8 bits.
+pub fn quant_steps(isa: Isa, x: &mut [f32], quant: FakeQuant, ties: bool) {
+    steps(isa, x, quant, ties);
+    count(Kernel::Elementwise, isa);
+}
+
+multiversion! {
+    fn steps(x: &mut [f32], quant: FakeQuant, ties: bool) = steps_body
+}
+
+#[inline(always)]
+fn steps_body(x: &mut [f32], quant: FakeQuant, ties: bool) {
+    let FakeQuant { scale, zero, lowest, highest } = quant;
+    let (lowest, highest) = (lowest.wrapping_sub(zero) as f32, highest.wrapping_sub(zero) as f32);
+    for v in x {
+        let t = *v / scale;
+        let t = if t > lowest { t } else { lowest };
+        let t = if t < highest { t } else { highest };
+        let t = if ties { round(t * 4096.0) / 4096.0 } else { t };
+        *v = round(t);
+    }
 }
 
 /// The mean over rows of `h` floats whose `mask` byte is not zero (all rows without a mask), each channel

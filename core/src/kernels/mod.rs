@@ -15,7 +15,7 @@
 //! | weights to the packed layout and back | [`pack_i8`], [`unpack_i8`], [`column_sums`], [`pack_f32`] |
 //! | activations to `u8` | [`quantize_rows`] into [`QuantRows`] |
 //! | int8 linear layer with bias and activation | [`linear_i8`], [`linear_i8_rows`] |
-//! | quantise and dequantise at once | [`fake_quant`], [`FakeQuant`] |
+//! | quantise and dequantise at once, or to whole steps | [`fake_quant`], [`FakeQuant`], [`quant_steps`] |
 //! | embedding row from int8 | [`dequantize_embedding`] |
 //! | a row times all rows of an int8 table | [`table_products`] |
 //! | `f32` linear layer | [`gemm_f32`] |
@@ -75,7 +75,7 @@ pub use counts::{Kernel, KernelCounts, kernel_counts};
 pub use env::with_default_float_env;
 pub use float::{
     activate, add_in_place, dot, erf_slice, exp_slice, l2_normalize, layer_norm, layer_norm_in_place,
-    mean_pool,
+    mean_pool, quant_steps,
 };
 pub use gemm::gemm_f32;
 pub use isa::Isa;

@@ -41,13 +41,14 @@ pub fn build(g: &Graph, n: &Node) -> Result<(Arc<dyn Operator>, Vec<usize>)> {
             Ok((Arc::new(op), if n.input(3).is_some() { vec![0, 3] } else { vec![0] }))
         }
         "Unary" => unary(Arc::new(Unary { function: b.function("function")? })),
-        "FakeQuant" => {
+        "FakeQuant" | "Steps" => {
             let (scale, zero, lowest, highest) = b.quant()?;
             let ties = n.int("ties") == Some(1);
             if ties && (lowest < -128 || highest > 255) {
                 return b.bad("ties are told apart in 8 bits only");
             }
-            unary(Arc::new(FakeQuant { quant: kernels::FakeQuant { scale, zero, lowest, highest }, ties }))
+            let quant = kernels::FakeQuant { scale, zero, lowest, highest };
+            unary(Arc::new(FakeQuant { quant, ties, steps: n.op == "Steps" }))
         }
         "Map" => {
             let code = n.ints("code").unwrap_or(&[]);

@@ -5,6 +5,16 @@ use tract_onnx::tract_hir::internal::*;
 use super::{Operator, RunContext, f32s, new_f32};
 use crate::kernels::{self, Activation};
 
+/// A copy of `x` that `f` changes in place.
+fn changed(x: &Tensor, f: impl FnOnce(&mut [f32])) -> TractResult<Tensor> {
+    let from = f32s(x)?;
+    new_f32(x.shape(), |out| {
+        out.copy_from_slice(from);
+        f(out);
+        Ok(())
+    })
+}
+
 /// A known function of each element.
 #[derive(Debug)]
 pub struct Unary {
@@ -22,12 +32,7 @@ impl Operator for Unary {
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
-        let x = f32s(inputs[0])?;
-        new_f32(inputs[0].shape(), |out| {
-            out.copy_from_slice(x);
-            kernels::activate(ctx.isa, out, self.function);
-            Ok(())
-        })
+        changed(inputs[0], |x| kernels::activate(ctx.isa, x, self.function))
     }
 }
 
@@ -38,6 +43,8 @@ pub struct FakeQuant {
     pub quant: kernels::FakeQuant,
     /// What is within rounding error of a tie is one.
     pub ties: bool,
+    /// Whole steps from the zero point, as floats: dequantized with the scale 1.
+    pub steps: bool,
 }
 
 impl Operator for FakeQuant {
@@ -50,15 +57,10 @@ impl Operator for FakeQuant {
     }
 
     fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
-        let x = f32s(inputs[0])?;
-        new_f32(inputs[0].shape(), |out| {
-            out.copy_from_slice(x);
-            if self.ties {
-                kernels::fake_quant_ties(ctx.isa, out, self.quant);
-            } else {
-                kernels::fake_quant(ctx.isa, out, self.quant);
-            }
-            Ok(())
+        changed(inputs[0], |x| match (self.steps, self.ties) {
+            (true, ties) => kernels::quant_steps(ctx.isa, x, self.quant, ties),
+            (false, true) => kernels::fake_quant_ties(ctx.isa, x, self.quant),
+            (false, false) => kernels::fake_quant(ctx.isa, x, self.quant),
         })
     }
 }

@@ -190,6 +190,23 @@ fn softmax_rows_sums_to_one_and_is_attentions_order() {
 }
 
 #[test]
+fn steps_are_those_of_fake_quant() {
+    // With a power of two as scale fake quantization loses nothing, so both can be compared.
+    let x: Vec<f32> = sweep(-40.0, 40.0).step_by(7).chain([f32::NAN, 0.125, 0.375, 0.374_999_97]).collect();
+    for isa in Isa::available() {
+        for quant in [FakeQuant::u8(0.25, 131), FakeQuant::i8(0.125, -7)] {
+            for ties in [false, true] {
+                let (mut steps, mut same) = (x.clone(), x.clone());
+                quant_steps(isa, &mut steps, quant, ties);
+                (if ties { fake_quant_ties } else { fake_quant })(isa, &mut same, quant);
+                assert!(steps.iter().zip(&same).all(|(s, y)| s * quant.scale == *y), "{isa}");
+                assert!(steps.iter().all(|s| s.fract() == 0.0 && s.abs() <= 255.0), "{isa}");
+            }
+        }
+    }
+}
+
+#[test]
 fn pooling() {
     for isa in Isa::available() {
         let x = [1.0, 2.0, 3.0, 4.0, 100.0, 100.0];

@@ -59,9 +59,10 @@ impl Lowering<'_> {
         }
         let Some((heads, d, dv)) = dims else { return Ok(None) };
         let k_transposed = scores.matmul.int("transB") != Some(1);
-        let q = self.projected(q, heads, d, false)?;
-        let k = self.projected(k, heads, d, k_transposed)?;
-        let values = self.projected(val, heads, dv, false)?;
+        let integer = scores.matmul.int("integer") == Some(1);
+        let q = self.projected(q, heads, d, false, integer)?;
+        let k = self.projected(k, heads, d, k_transposed, integer)?;
+        let values = self.projected(val, heads, dv, false, false)?;
         let (Some(q), Some(k), Some(values)) = (q, k, values) else { return Ok(None) };
 
         // The merged heads must come out as rows.
@@ -347,13 +348,14 @@ impl Lowering<'_> {
     }
 
     /// Rows and first column of a projection that is read as `[batch, head, token, size]`, or with
-    /// `transposed` as `[batch, head, size, token]`.
+    /// `transposed` as `[batch, head, size, token]`. With `steps`, quantized rows are whole steps.
     fn projected(
         &mut self,
         v: ValueId,
         heads: usize,
         d: usize,
         transposed: bool,
+        steps: bool,
     ) -> Result<Option<Projected>> {
         let chain = self.walk_up(v, true);
         let Some(Kind::Rows(c)) = self.kind_of(chain.root) else { return Ok(None) };
@@ -387,9 +389,17 @@ impl Lowering<'_> {
         // With fake quantization the order of steps matters, so they are emitted; a bare scale is folded.
         let quantized = chain.steps.iter().any(|s| matches!(s, Step::Quant(_)));
         let mut scale = 1.0;
-        for s in &chain.steps {
+        let last = chain.steps.iter().rposition(|s| matches!(s, Step::Quant(_)));
+        for (i, s) in chain.steps.iter().enumerate() {
             match s {
-                Step::Scale(c) if quantized => {
+                // What is quantized last stays in whole steps, so that the products add up exactly, and the size of
+                // a step joins the factors of the scores.
+                Step::Quant(q) if steps && Some(i) == last => {
+                    let name = format!("{name}/steps");
+                    rows.v = self.emit("Steps", &name, vec![rows.v], q.attrs());
+                    scale *= q.scale;
+                }
+                Step::Scale(c) if quantized && (!steps || Some(i) < last) => {
                     let n = rows.kind.channels();
                     let t = crate::model::tensor::Tensor::from_f32(vec![n], &vec![*c; n])?;
                     let t = self.out.add_const(format!("{name}/scale"), t);

@@ -247,7 +247,7 @@ impl Lowering<'_> {
 
     pub(super) fn emit_fake_quant(&mut self, name: &str, x: Low, q: Quant) -> Low {
         // Quantizing twice the same way changes nothing.
-        if let Some(n) = self.out.nodes.iter().rev().find(|n| n.outputs.first() == Some(&Some(x.v)))
+        if let Some(n) = self.maker(x.v)
             && n.op == "FakeQuant"
             && n.float("scale") == Some(q.scale)
             && n.int("zero") == Some(q.zero.into())

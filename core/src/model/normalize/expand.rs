@@ -9,7 +9,7 @@ pub(super) fn expand(g: &Graph) -> Result<Graph> {
     let mut out = g.clone();
     let nodes = std::mem::take(&mut out.nodes);
     for n in nodes {
-        Expander { g: &mut out, n: &n }.node()?;
+        Expander { from: g, g: &mut out, n: &n }.node()?;
     }
     // Constants that a Constant node makes are constants.
     let mut nodes = std::mem::take(&mut out.nodes);
@@ -41,6 +41,7 @@ fn constant(n: &Node) -> Option<std::sync::Arc<Tensor>> {
 }
 
 struct Expander<'a> {
+    from: &'a Graph,
     g: &'a mut Graph,
     n: &'a Node,
 }
@@ -51,7 +52,8 @@ impl Expander<'_> {
         match n.op.as_str() {
             "QLinearMatMul" => {
                 let (a, b) = (self.dequant(0)?, self.dequant(3)?);
-                let y = self.add("MatMul", "product", vec![a, b], vec![]);
+                // Sums of integers are exact: attention keeps its operands in whole steps.
+                let y = self.add("MatMul", "product", vec![a, b], vec![("integer", Attr::Int(1))]);
                 self.quantize_out(y, 6)
             }
             "QLinearAdd" | "QLinearMul" => {
@@ -66,6 +68,20 @@ impl Expander<'_> {
                 self.quantize_out(y, 3)
             }
             "QGemm" => self.qgemm(),
+            "FusedGemm" => {
+                let function = n.str("activation").unwrap_or("");
+                if !matches!(function, "Relu" | "Tanh" | "Sigmoid") {
+                    return Err(Error::unimplemented(format!(
+                        "{}: its activation `{function}` is not supported; save the model without graph \
+                         optimisations",
+                        n.label()
+                    )));
+                }
+                let inputs = n.inputs.iter().flatten().copied().collect();
+                let attrs = n.attrs.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
+                let y = self.add("Gemm", "product", inputs, attrs);
+                self.finish(function, vec![y], vec![])
+            }
             "BiasGelu" => {
                 let (x, b) = (self.need(0)?, self.need(1)?);
                 let y = self.add("Add", "biased", vec![x, b], vec![]);
@@ -164,9 +180,7 @@ impl Expander<'_> {
         if let Some(t) = self.g.constant(v) {
             return t.len() == 1;
         }
-        let Some(n) = self.g.nodes.iter().rev().find(|n| n.outputs.first() == Some(&Some(v))) else {
-            return false;
-        };
+        let Some(n) = self.from.producer_node(v) else { return false };
         match (n.op.as_str(), n.input(0)) {
             ("Constant", _) => constant(n).is_some_and(|t| t.len() == 1),
             ("QuantizeLinear" | "Identity", Some(x)) if depth > 0 => self.is_scalar_constant(x, depth - 1),

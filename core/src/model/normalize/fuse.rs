@@ -4,58 +4,80 @@
 use std::collections::HashMap;
 
 use crate::error::Result;
-use crate::model::graph::{Attr, Graph, NodeId, ValueId};
+use crate::model::graph::{Attr, Graph, Node, NodeId, ValueId};
 use crate::model::tensor::{DType, Tensor};
 
 /// Input slots of `Linear`: x, weight, scale, column sums, weight zero points, bias.
 const LINEAR_BIAS: usize = 5;
 
-/// Applies every rule until none does anything.
+/// Applies every rule until none does anything. A pass over the nodes takes time linear in their number.
 pub(super) fn fuse(g: &mut Graph) -> Result<()> {
     g.prune()?;
-    loop {
-        let mut changed = false;
+    let mut links = Links::new(g);
+    let mut changed = true;
+    while std::mem::take(&mut changed) {
         for rule in [affine, activation, residual, identity] {
-            let mut id = 0;
-            while id < g.nodes.len() {
-                if rule(g, id)? {
-                    g.index()?;
-                    changed = true;
-                }
-                id += 1;
+            for id in 0..g.nodes.len() {
+                changed |= rule(g, &mut links, id)?;
             }
         }
-        g.prune()?;
-        if !changed {
-            break;
-        }
     }
+    g.prune()?;
     merge_linears(g)?;
     g.prune()
 }
 
-/// The node making input `slot` of `id`, if nobody else reads it.
-fn sole_source(g: &Graph, id: NodeId, slot: usize) -> Option<NodeId> {
-    let v = g.nodes[id].input(slot)?;
-    (g.consumers(v).len() == 1 && !g.outputs.contains(&v)).then(|| g.producer(v))?
+/// Who makes each value and how often it is read, kept true by the rules: indexing the graph again after every
+/// change would take time quadratic in its nodes.
+struct Links {
+    producer: Vec<Option<NodeId>>,
+    /// Nodes that read a value, and one for each graph output that it is.
+    readers: Vec<usize>,
 }
 
-/// Lets node `keep` make what node `drop` made.
-fn take_output(g: &mut Graph, keep: NodeId, drop: NodeId) {
-    let out = g.nodes[drop].outputs.first().copied().flatten();
-    g.nodes[keep].outputs[0] = out;
-    g.nodes[drop].outputs.clear();
-    g.nodes[drop].inputs.clear();
-    g.nodes[drop].op = "Nothing".into();
+impl Links {
+    fn new(g: &Graph) -> Self {
+        let values = 0..g.names.len();
+        let mut readers: Vec<usize> = values.clone().map(|v| g.consumers(v).len()).collect();
+        for &v in &g.outputs {
+            readers[v] += 1;
+        }
+        Links { producer: values.map(|v| g.producer(v)).collect(), readers }
+    }
+
+    /// The node making input `slot` of `id`, if nobody else reads it.
+    fn sole_source(&self, g: &Graph, id: NodeId, slot: usize) -> Option<NodeId> {
+        // Constants that a rule added are none of the values known here, and have no source.
+        let v = g.nodes[id].input(slot).filter(|&v| self.readers.get(v) == Some(&1))?;
+        self.producer[v]
+    }
+
+    /// Lets node `keep` make what node `drop`, its only reader, made.
+    fn take_output(&mut self, g: &mut Graph, keep: NodeId, drop: NodeId) {
+        let out = g.nodes[drop].outputs.first().copied().flatten();
+        let mut inputs = std::mem::take(&mut g.nodes[drop].inputs);
+        inputs.sort_unstable();
+        inputs.dedup();
+        for v in inputs.into_iter().flatten() {
+            if let Some(n) = self.readers.get_mut(v) {
+                *n -= 1;
+            }
+        }
+        g.nodes[keep].outputs[0] = out;
+        g.nodes[drop] = Node { op: "Nothing".into(), ..Node::default() };
+        if let Some(v) = out {
+            self.producer[v] = Some(keep);
+        }
+    }
 }
 
 /// A constant per channel after a product is its bias; after a bare layer norm, its scale or shift.
-fn affine(g: &mut Graph, id: NodeId) -> Result<bool> {
+fn affine(g: &mut Graph, links: &mut Links, id: NodeId) -> Result<bool> {
     let op = g.nodes[id].op.clone();
     if op != "AddChannels" && op != "MulChannels" {
         return Ok(false);
     }
-    let (Some(src), Some(c)) = (sole_source(g, id, 0), g.nodes[id].input(1)) else { return Ok(false) };
+    let (Some(src), Some(c)) = (links.sole_source(g, id, 0), g.nodes[id].input(1)) else { return Ok(false) };
     let source = &g.nodes[src];
     let value = g.consts.get(&c).map(|t| t.to_f32()).unwrap_or_default();
     match (source.op.as_str(), op.as_str()) {
@@ -91,17 +113,17 @@ fn affine(g: &mut Graph, id: NodeId) -> Result<bool> {
         }
         _ => return Ok(false),
     }
-    take_output(g, src, id);
+    links.take_output(g, src, id);
     Ok(true)
 }
 
 /// An activation function right after a product is its epilogue.
-fn activation(g: &mut Graph, id: NodeId) -> Result<bool> {
+fn activation(g: &mut Graph, links: &mut Links, id: NodeId) -> Result<bool> {
     if g.nodes[id].op != "Unary" {
         return Ok(false);
     }
     let f = g.nodes[id].str("function").unwrap_or("").to_string();
-    let Some(src) = sole_source(g, id, 0) else { return Ok(false) };
+    let Some(src) = links.sole_source(g, id, 0) else { return Ok(false) };
     if g.nodes[src].op != "Linear"
         || g.nodes[src].attrs.contains_key("epilogue")
         || !matches!(f.as_str(), "relu" | "gelu" | "gelu_tanh" | "tanh")
@@ -109,34 +131,36 @@ fn activation(g: &mut Graph, id: NodeId) -> Result<bool> {
         return Ok(false);
     }
     g.nodes[src].attrs.insert("epilogue".into(), Attr::Str(f));
-    take_output(g, src, id);
+    links.take_output(g, src, id);
     Ok(true)
 }
 
 /// LayerNorm(a + b) reads both itself.
-fn residual(g: &mut Graph, id: NodeId) -> Result<bool> {
+fn residual(g: &mut Graph, links: &mut Links, id: NodeId) -> Result<bool> {
     if g.nodes[id].op != "LayerNorm" || g.nodes[id].inputs.len() > 3 {
         return Ok(false);
     }
-    let Some(src) = sole_source(g, id, 0) else { return Ok(false) };
+    let Some(src) = links.sole_source(g, id, 0) else { return Ok(false) };
     if g.nodes[src].op != "Add" {
         return Ok(false);
     }
+    // Both are read by the layer norm instead of the sum, which is left without readers.
     let (a, b) = (g.nodes[src].input(0), g.nodes[src].input(1));
+    g.nodes[src] = Node { op: "Nothing".into(), ..Node::default() };
     g.nodes[id].inputs[0] = a;
     g.nodes[id].inputs.push(b);
     Ok(true)
 }
 
 /// An Identity that no output needs.
-fn identity(g: &mut Graph, id: NodeId) -> Result<bool> {
+fn identity(g: &mut Graph, links: &mut Links, id: NodeId) -> Result<bool> {
     if g.nodes[id].op != "Identity" {
         return Ok(false);
     }
     // The output's name moves to the node that makes the value, if it makes it for this output alone.
-    match sole_source(g, id, 0) {
+    match links.sole_source(g, id, 0) {
         Some(src) => {
-            take_output(g, src, id);
+            links.take_output(g, src, id);
             Ok(true)
         }
         None => Ok(false),
@@ -145,7 +169,6 @@ fn identity(g: &mut Graph, id: NodeId) -> Result<bool> {
 
 /// Products of the same rows with the same quantization become one, wider product.
 fn merge_linears(g: &mut Graph) -> Result<()> {
-    g.index()?;
     let mut groups: HashMap<ValueId, Vec<NodeId>> = HashMap::new();
     for (id, n) in g.nodes.iter().enumerate() {
         let all_attention = n.outputs.first().copied().flatten().is_some_and(|o| {
@@ -160,7 +183,6 @@ fn merge_linears(g: &mut Graph) -> Result<()> {
     groups.sort();
     for group in groups {
         merge(g, &group)?;
-        g.index()?;
     }
     Ok(())
 }
@@ -232,10 +254,9 @@ fn merge(g: &mut Graph, group: &[NodeId]) -> Result<()> {
             g.nodes[n].outputs.first().copied().flatten().map(|o| (o, start))
         })
         .collect();
-    for n in &mut g.nodes {
-        if n.op != "Attention" {
-            continue;
-        }
+    let readers: Vec<NodeId> = starts.keys().flat_map(|&v| g.consumers(v)).copied().collect();
+    for id in readers {
+        let n = &mut g.nodes[id];
         let mut columns = n.ints("columns").unwrap_or(&[0, 0, 0]).to_vec();
         for (slot, column) in columns.iter_mut().enumerate().take(3) {
             if let Some(start) = n.input(slot).and_then(|v| starts.get(&v)) {
@@ -246,9 +267,7 @@ fn merge(g: &mut Graph, group: &[NodeId]) -> Result<()> {
         n.attrs.insert("columns".into(), Attr::Ints(columns));
     }
     for &n in group {
-        g.nodes[n].op = "Nothing".into();
-        g.nodes[n].inputs.clear();
-        g.nodes[n].outputs.clear();
+        g.nodes[n] = Node { op: "Nothing".into(), ..Node::default() };
     }
     g.nodes[first] = node;
     Ok(())

@@ -284,7 +284,7 @@ impl Lowering<'_> {
     fn quantized_by(&self, mut v: ValueId) -> Option<(Quant, Option<ValueId>)> {
         let mut direct = true;
         loop {
-            let n = self.out.nodes.iter().rev().find(|n| n.outputs.first() == Some(&Some(v)))?;
+            let n = self.maker(v)?;
             match n.op.as_str() {
                 "FakeQuant" => {
                     let get = |a: &str| n.int(a).and_then(|i| i32::try_from(i).ok());

@@ -21,7 +21,7 @@ use super::DOMAIN;
 use super::eval::{
     MAX_TOKENS, Probe, Probed, Role, Val, exhausted, probe, probe_sizes, reset_work, role, tables,
 };
-use super::graph::{Attr, Dim, Graph, Input, Node, ValueId};
+use super::graph::{Attr, Dim, Graph, Input, Node, NodeId, ValueId};
 use super::tensor::{DType, Tensor};
 use crate::error::{Error, Result};
 
@@ -86,6 +86,8 @@ pub(super) struct Lowering<'g> {
     /// The model keeps its constants in half precision.
     half: bool,
     out: Graph,
+    /// The node of `out` that makes a value.
+    made: HashMap<ValueId, NodeId>,
     memo: HashMap<ValueId, Low>,
     depth: usize,
     semantics: Semantics,
@@ -141,6 +143,7 @@ pub fn lower(g: &Graph, semantics: Semantics) -> Result<Lowered> {
         depends: depends_on_inputs(g),
         half: g.consts.values().any(|t| t.dtype == DType::F16),
         out,
+        made: HashMap::new(),
         memo: HashMap::new(),
         depth: 0,
         semantics,
@@ -204,7 +207,14 @@ fn depends_on_inputs(g: &Graph) -> Vec<bool> {
 
 impl<'g> Lowering<'g> {
     fn emit(&mut self, op: &str, name: &str, inputs: Vec<ValueId>, attrs: Vec<(&str, Attr)>) -> ValueId {
-        self.out.add_node(op, DOMAIN, name, inputs.into_iter().map(Some).collect(), attrs)
+        let v = self.out.add_node(op, DOMAIN, name, inputs.into_iter().map(Some).collect(), attrs);
+        self.made.insert(v, self.out.nodes.len() - 1);
+        v
+    }
+
+    /// The emitted node that makes `v`, a product aside.
+    fn maker(&self, v: ValueId) -> Option<&Node> {
+        self.made.get(&v).map(|&n| &self.out.nodes[n])
     }
 
     fn fail<T>(&self, v: ValueId, why: &str) -> Result<T> {
