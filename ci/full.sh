@@ -39,10 +39,12 @@ P
         python3 ci/forms/published.py --binary target/release/pocketbert --assets "$assets" --cache target/published
         ;;
     fuzz)
-        targets=$(cd fuzz && cargo +nightly fuzz list) # on its own line: without cargo-fuzz this fails
+        targets=$(cd fuzz && cargo fuzz list) # on its own line: without cargo-fuzz this fails
         for target in $targets; do
-            (cd fuzz && cargo +nightly fuzz run "$target" -- -max_total_time=600 -timeout=10 -rss_limit_mb=2048)
+            (cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run "$target" -- -max_total_time=600 -timeout=20 -rss_limit_mb=2048)
         done
+        ci/fuzz_coverage.sh
+        python3 ci/damage.py --binary target/release/pocketbert --bundle models/everyday.pbert
         ;;
     size)
         cargo build --profile ship -p pocketbert

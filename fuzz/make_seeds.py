@@ -4,8 +4,8 @@
     python make_seeds.py
 
 writes corpus/{onnx,onnx_graph,model} beside this file. Needs torch, transformers,
-onnx and onnxruntime. All weights come from one seeded generator and are shared by the layers, so that the files
-are small; what the graphs compute means nothing.
+onnx and onnxruntime. Weights come from seeded generators, and matrices of one shape share them where that does not
+hinder their quantization: the files are small, and what the graphs compute means nothing.
 """
 import os
 import tempfile
@@ -33,9 +33,11 @@ D, VOCAB, LEN = 16, 32, 8
 class Net(torch.nn.Module):
     """An encoder and, as asked for, heads on the first token, on every token, on the mean and its direction."""
 
-    def __init__(s, enc, heads):
+    def __init__(s, enc, heads, shared):
         super().__init__()
         s.enc, s.heads, s.lin = enc, heads, torch.nn.Linear(D, 3)
+        if not shared:
+            return
         g = torch.Generator().manual_seed(7)
         pool = {}
         with torch.no_grad():
@@ -57,8 +59,8 @@ class Net(torch.nn.Module):
         return tuple(made[n]() for n in s.heads)
 
 
-def export(enc, heads, opset, types=False, fixed=False):
-    net = Net(enc, heads).eval()
+def export(enc, heads, opset, types=False, fixed=False, shared=True):
+    net = Net(enc, heads, shared).eval()
     ids = torch.arange(2, 12).reshape(2, 5)
     mask = torch.ones_like(ids)
     mask[1, 3:] = 0
@@ -71,6 +73,16 @@ def export(enc, heads, opset, types=False, fixed=False):
         torch.onnx.export(net, args, p, dynamo=False, opset_version=opset, input_names=names, output_names=list(heads),
                           dynamic_axes=None if fixed else axes)
         return onnx.load(p)
+
+
+def dynamo(enc):
+    net = Net(enc, ["cls", "tok"], True).eval()
+    ids = torch.arange(2, 12).reshape(2, 5)
+    dims = {0: torch.export.Dim("b"), 1: torch.export.Dim("s", max=LEN)}
+    program = torch.onnx.export(net, (ids, torch.ones_like(ids)), dynamo=True, opset_version=18, verbose=False,
+                                input_names=["input_ids", "attention_mask"], output_names=["cls", "tok"],
+                                dynamic_shapes=(dims, dims))
+    return program.model_proto
 
 
 def small(m):
@@ -284,6 +296,88 @@ def zoo(opset):
     return m
 
 
+def chain(static):
+    """ONNX Runtime's fused and integer operators one after another, each as it is used in an encoder."""
+    rng = np.random.default_rng(5)
+    inits, nodes, outs, named = [], [], [], {}
+
+    def const(a):
+        a = np.asarray(a)
+        key = (a.dtype.str, a.shape, a.tobytes())
+        if key not in named:
+            named[key] = f"c{len(inits)}"
+            inits.append(numpy_helper.from_array(a, named[key]))
+        return named[key]
+
+    def node(op, ins, outs=1, domain="com.microsoft", **attrs):
+        names = [f"v{len(nodes)}_{i}" for i in range(outs)]
+        nodes.append(h.make_node(op, ins, names, domain=domain, **attrs))
+        return names[0] if outs == 1 else names
+
+    def out(x, name):
+        nodes.append(h.make_node("Identity", [x], [name]))
+        outs.append(h.make_tensor_value_info(name, T.FLOAT, None))
+
+    f = lambda *shape: const((rng.integers(-8, 9, shape) / 16).astype(np.float32))
+    row = const((np.arange(D) / 16 - .5).astype(np.float32))
+    table = const(rng.integers(0, 255, (VOCAB, D)).astype(np.uint8))
+    w8 = const(rng.integers(-99, 99, (D, D)).astype(np.int8))
+    wu = const(rng.integers(0, 255, (D, D)).astype(np.uint8))
+    s, z, z8 = const(np.float32(1 / 64)), const(np.uint8(128)), const(np.int8(0))
+    per = const((np.arange(1, D + 1) / 999).astype(np.float32))
+    ids, mask, types = "input_ids", "attention_mask", "token_type_ids"
+    emb = {"epsilon": 1e-12}
+    if static:
+        x, lengths, _ = node("QEmbedLayerNormalization", [ids, types, table, table, table, wu1(const), wu1(const), mask,
+                                                          s, s, s, s, s, z, z, z, z, z], 3, **emb)
+    else:
+        t = f(VOCAB, D)
+        x, lengths, _ = node("EmbedLayerNormalization", [ids, types, t, t, t, row, row, mask], 3, **emb)
+    quant = lambda v: node("QuantizeLinear", [v, s, z], domain="")
+    float_ = lambda v: node("DequantizeLinear", [v, s, z], domain="")
+    triple = const(rng.integers(-99, 99, (D, 3 * D)).astype(np.int8))
+    bias3 = const((np.arange(3 * D) / 99).astype(np.float32))
+    if static:
+        a = node("QAttention", [quant(x), triple, bias3, s, s, lengths, z, z8], num_heads=2)
+    else:
+        q, qs, qz = node("DynamicQuantizeLinear", [x], 3, domain="")
+        a = node("QAttention", [q, triple, bias3, qs, s, mask, qz, z8], num_heads=2)
+    a, _, _, residual = node("SkipLayerNormalization", [x, a, row, row, row], 4, epsilon=1e-12)
+    out(residual, "sum")
+    if static:
+        y = float_(node("QLinearMatMul", [quant(a), s, z, w8, per, const(np.zeros(D, np.int8)), s, z], domain=""))
+    else:
+        q, qs, qz = node("DynamicQuantizeLinear", [a], 3, domain="")
+        y = node("MatMulIntegerToFloat", [q, wu, qs, s, qz, z, row])
+    y = node("BiasGelu", [y, row])
+    y = node("DynamicQuantizeMatMul", [y, w8, s, z8, row])
+    y = node("FastGelu", [y, row])
+    y = node("FusedMatMul", [y, f(D, D)], transB=1, alpha=1.)
+    if static:
+        n = node("QLinearAdd", [quant(a), s, z, quant(y), s, z, s, z])
+        n = node("QLinearAdd", [n, s, z, const(np.full(D, 140, np.uint8)), s, z, s, z])
+        y = float_(n)
+        out(float_(node("QLinearSigmoid", [n, s, z, s, z])), "gate")
+    y = node("SkipLayerNormalization", [a, y, row], epsilon=1e-12)
+    out(y, "hid")
+    first = node("Gather", [y, const(np.int64(0))], domain="", axis=1)
+    if static:
+        bias = const(np.arange(D, dtype=np.int32))
+        g = node("QGemm", [quant(first), s, z, w8, s, z8, bias, s, z], transB=1, alpha=1.)
+        out(node("Tanh", [float_(g)], domain=""), "pool")
+        out(node("QGemm", [g, s, z, w8, per, const(np.zeros(D, np.int8)), bias], transB=0), "cls")
+    else:
+        g = node("Gemm", [first, f(D, D), row], domain="", transB=1, alpha=1., beta=1.)
+        out(node("Relu", [g], domain=""), "cls")
+    ins = [h.make_tensor_value_info(k, T.INT64, ["b", "s"]) for k in (ids, mask, types)]
+    return h.make_model(h.make_graph(nodes, "", ins, outs, inits),
+                        opset_imports=[h.make_opsetid("", 17), h.make_opsetid("com.microsoft", 1)], ir_version=8)
+
+
+def wu1(const):
+    return const(np.arange(100, 100 + D, dtype=np.uint8))
+
+
 def types():
     """Constants of every element type, with and without raw data."""
     inits = []
@@ -304,7 +398,7 @@ def types():
 
 
 def graphs():
-    dc = dict(vocab_size=VOCAB, dim=D, n_layers=1, n_heads=2, hidden_dim=D, max_position_embeddings=LEN)
+    dc = dict(vocab_size=VOCAB, initializer_range=.3, dim=D, n_layers=1, n_heads=2, hidden_dim=D, max_position_embeddings=LEN)
     bc = dict(vocab_size=VOCAB, hidden_size=D, num_hidden_layers=1, num_attention_heads=2, intermediate_size=D,
               max_position_embeddings=LEN)
     eager, sdpa = {"attn_implementation": "eager"}, {"attn_implementation": "sdpa"}
@@ -312,19 +406,20 @@ def graphs():
     bert = lambda a=eager, **kw: BertModel._from_config(BertConfig(**bc, **kw), **a)
     d17 = export(distil(), ["cls", "tok", "unit", "mean"], 17)
     save("distil", onnx.ModelProto.FromString(d17.SerializeToString()))
-    qa = lambda: export(distil(), ["qa0", "qa1"], 14)
     save("qa_fixed", export(distil(sdpa), ["qa0", "qa1", "cls"], 14, fixed=True))
     b = lambda: export(bert(), ["pool", "hid"], 14, types=True)
     save("bert11", export(bert(hidden_act="gelu_new"), ["pool"], 11, types=True))
     save("bert_sdpa", export(bert(sdpa), ["cls"], 17, types=True))
     cls = lambda: export(distil(), ["cls"], 14)
+    torch.manual_seed(1)
+    own = lambda heads: export(distil(), heads, 17, shared=False)
     save("dynamic", dynamic(cls(), weight_type=QuantType.QInt8))
     save("dynamic_ch", dynamic(cls(), weight_type=QuantType.QUInt8, per_channel=True))
-    save("qdq", static(cls(), QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
+    save("qdq", static(own(["cls"]), QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
                        weight_type=QuantType.QInt8, extra_options={"ActivationSymmetric": False}))
-    save("qdq16", static(qa(), QuantFormat.QDQ, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+    save("qdq16", static(own(["qa0", "qa1"]), QuantFormat.QDQ, activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
                          op_types_to_quantize=["MatMul", "Gemm", "Gather"]))
-    save("qop", static(cls(), QuantFormat.QOperator, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8))
+    save("qop", static(own(["cls"]), QuantFormat.QOperator, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8))
     save("fused", fused(b()))
     save("fused_dynamic", dynamic(fused(b())))
     save("fused_qop", static(fused(b()), QuantFormat.QOperator, activation_type=QuantType.QUInt8,
@@ -334,16 +429,21 @@ def graphs():
     save("zoo17", zoo(20))
     save("zoo11", zoo(11))
     save("types", types())
+    save("chain_static", chain(True))
+    save("chain_dynamic", chain(False))
+    save("runtime_qdq", by_runtime(static(own(["cls"]), QuantFormat.QDQ, activation_type=QuantType.QUInt8,
+                                          weight_type=QuantType.QInt8)))
+    save("dynamo", dynamo(distil(sdpa)))
 
 
 def edits():
-    """The graphs as they are, read both ways; what the fuzzer added to these folders is kept."""
-    count = len(os.listdir(f"{CORPUS}/onnx"))
+    """The graphs as they are, read in each way; what the fuzzer added to these folders is kept."""
+    count = sum(not n.startswith("fault-") for n in os.listdir(f"{CORPUS}/onnx"))
     for target in ("onnx_graph", "model"):
         os.makedirs(f"{CORPUS}/{target}", exist_ok=True)
         for k in range(count):
             with open(f"{CORPUS}/{target}/graph{k}", "wb") as f:
-                f.write(bytes([k, k % 2]))
+                f.write(bytes([k, k % 4 | (8 if target == "model" else 0)]))
 
 
 if __name__ == "__main__":

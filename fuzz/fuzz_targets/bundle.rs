@@ -2,13 +2,17 @@
 //!
 //! - 0: they are opened as they are;
 //! - 1: they are a manifest, which gets right hashes and a right container;
-//! - 2: they are a container, whose checksums are put right.
+//! - 2: they are a container, whose checksums are put right;
+//! - 3: the same, through a file: mapped, copied and by its descriptor.
 //!
 //! Whatever opens must give all its parts, and write back as a bundle with the same manifest.
 
 #![no_main]
 
+use std::fs::File;
 use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use pocketbert::bundle::{Bundle, BundleWriter, OpenOptions, Verify};
@@ -20,26 +24,76 @@ const PARTS: [(&str, &[u8], u16); 3] =
 
 fuzz_target!(|data: &[u8]| {
     let Some((mode, rest)) = data.split_first() else { return };
-    match mode % 3 {
-        0 => open(rest.to_vec()),
-        1 => open(wrap(rest)),
-        _ => open(repair(rest.to_vec())),
+    match mode % 4 {
+        0 => _ = open(rest.to_vec()),
+        1 => _ = open(wrap(rest)),
+        2 => _ = open(repair(rest.to_vec())),
+        _ => {
+            let bytes = repair(rest.to_vec());
+            let good = open(bytes.clone());
+            through_a_file(bytes, good);
+        }
     }
 });
 
-fn open(bytes: Vec<u8>) {
+/// A file gives what bytes in memory give, however it is opened.
+fn through_a_file(bytes: Vec<u8>, good: bool) {
+    static PATH: LazyLock<PathBuf> =
+        LazyLock::new(|| std::env::temp_dir().join(format!("pocketbert-fuzz-{}.pbert", std::process::id())));
+    let path = &*PATH;
+    let shifted = [b"xyz", &bytes[..], b"end"].concat();
+    for (all, offset) in [(&bytes, 0), (&shifted, 3)] {
+        std::fs::write(path, all).expect("a temporary file");
+        for copy_into_memory in [false, true] {
+            let options = OpenOptions { copy_into_memory, ..OpenOptions::default() };
+            let file = File::open(path).expect("the file just written");
+            let by_fd = Bundle::open_fd(&file, offset, bytes.len() as u64, &options);
+            assert_eq!(by_fd.is_ok(), good);
+            assert!(Bundle::open_fd(&file, offset + 1, all.len() as u64, &options).is_err());
+            if offset > 0 {
+                continue;
+            }
+            let opened = Bundle::open_path(path, &options);
+            assert_eq!(opened.is_ok(), good);
+            let Ok(bundle) = opened else { continue };
+            assert_eq!(bundle.is_mapped(), !copy_into_memory);
+            assert_eq!(bundle.fingerprint(), by_fd.expect("opened just before").fingerprint());
+            let small = OpenOptions { max_size: 16, ..options };
+            assert!(Bundle::open_path(path, &small).is_err());
+        }
+    }
+    // A folder is no file, and what is written can be read.
+    assert!(Bundle::open_path(std::env::temp_dir(), &OpenOptions::default()).is_err());
+    if let (true, Ok(bundle)) = (good, Bundle::open_bytes(bytes, &OpenOptions::default())) {
+        let mut writer = BundleWriter::new(bundle.manifest().clone());
+        for e in bundle.entries().skip(1) {
+            writer.add(e.name(), e.bytes());
+        }
+        writer.write_to(path).expect("what was read can be written");
+        let again = Bundle::open_path(path, &OpenOptions::default()).expect("what was written can be read");
+        assert_eq!(
+            format!("{again:?}"),
+            format!("{:?}", Bundle::open_path(path, &OpenOptions::default()).unwrap())
+        );
+        assert_eq!(again.manifest(), bundle.manifest());
+    }
+}
+
+/// Does it open? If so, all its parts are there.
+fn open(bytes: Vec<u8>) -> bool {
     let late = OpenOptions { verify: Verify::DeferWeights, ..OpenOptions::default() };
     let late = Bundle::open_bytes(bytes.clone(), &late);
     let full = Bundle::open_bytes(bytes, &OpenOptions::default());
     let Ok(bundle) = late else {
         assert!(full.is_err(), "the full check accepts what the deferred one refuses");
-        return;
+        return false;
     };
     assert_eq!(bundle.verify_weights().is_ok(), full.is_ok());
     let mut writer = BundleWriter::new(bundle.manifest().clone());
     let mut end = 0;
     for (i, e) in bundle.entries().enumerate() {
         assert!(e.offset() > end, "entries overlap");
+        assert_eq!(e.sha256().is_some(), i > 0);
         end = e.offset() + e.bytes().len() as u64;
         if i > 0 {
             writer.add(e.name(), e.bytes());
@@ -54,6 +108,8 @@ fn open(bytes: Vec<u8>) {
         );
         assert_eq!(again.expect("what was written can be read").manifest(), bundle.manifest());
     }
+    assert!(bundle.entry("no such entry").is_err());
+    full.is_ok()
 }
 
 /// A bundle around a manifest. If it is a JSON object, it lists the entries rightly.

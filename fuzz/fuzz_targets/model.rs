@@ -1,5 +1,6 @@
 //! A good bundle whose graph has edits. The first byte chooses the graph, the second where its constants
-//! lie; the rest are the edits. Hashes are right, as an attacker's would be.
+//! lie (bit 0), which kind of head the manifest names (bit 1) and how often it has labels (bits 2 and 3); the
+//! rest are the edits. Hashes are right, as an attacker's would be.
 
 #![no_main]
 
@@ -10,7 +11,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use pocketbert::bundle::{BundleWriter, Manifest};
 use pocketbert::model::proto::{NoExternal, Stored, to_model};
-use pocketbert::model::{Model, OpenOptions, lower_onnx};
+use pocketbert::model::{Model, OpenOptions, bundle_graph, constants_sha256, lower_onnx};
 use prost::Message;
 use serde_json::json;
 use tract_onnx::pb::ModelProto;
@@ -43,13 +44,18 @@ fuzz_target!(|data: &[u8]| {
     let Some(output) = model.graph.as_ref().and_then(|g| g.output.first()).map(|o| o.name.clone()) else {
         return;
     };
+    let labels = &["a", "b", "c", "d"][..usize::from(how >> 2 & 3) + 1];
+    let head = match how & 2 {
+        0 => json!({"name": "h", "task": "embedding", "output": output}),
+        _ => json!({"name": "h", "task": "text-classification", "output": output, "labels": labels}),
+    };
     let manifest = json!({
         "format_version": 1,
         "model": {"name": "fuzz", "version": "1"},
         "graph": {"entry": "model.onnx"},
         "weights": {"entry": "weights.bin"},
         "tokenizer": {"entry": "tokenizer.json", "max_length": 8},
-        "heads": [{"name": "h", "task": "embedding", "output": output}],
+        "heads": [head],
         "entries": {},
     });
     let Ok(manifest) = serde_json::from_value::<Manifest>(manifest) else { return };
@@ -57,6 +63,11 @@ fuzz_target!(|data: &[u8]| {
     writer.add("model.onnx", model.encode_to_vec()).add("weights.bin", &weights[..]);
     let Ok(bytes) = writer.add("tokenizer.json", TOKENIZER).to_vec() else { return };
     if let Ok(model) = Model::open_bytes(bytes, &OpenOptions::default()) {
+        let bundle = model.bundle().expect("opened from a bundle");
+        let graph = bundle_graph(bundle).expect("what was read can be read again");
+        assert_eq!(constants_sha256(&graph).len(), 64);
+        assert!(model.verify_weights().is_ok() && model.tokenizer().is_ok());
+        assert!(model.info().max_length <= 8);
         common::run(&model);
     }
 });

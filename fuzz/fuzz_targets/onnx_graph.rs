@@ -1,5 +1,5 @@
-//! A good ONNX graph with edits. The first byte chooses the graph, the second how it is read; the rest are
-//! the edits.
+//! A good ONNX graph with edits. The first byte chooses the graph, the second how it is read (bit 0: with
+//! ONNX's scales; bit 1: from a folder, its constants in a second file); the rest are the edits.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use pocketbert::model::{Model, OpenOptions};
 use prost::Message;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, StringStringEntryProto};
 
 static GRAPHS: LazyLock<Vec<ModelProto>> =
     LazyLock::new(|| common::GRAPHS.map(|g| ModelProto::decode(g).expect("a good graph")).to_vec());
@@ -21,7 +21,36 @@ fuzz_target!(|data: &[u8]| {
     let mut model = GRAPHS[usize::from(*graph) % GRAPHS.len()].clone();
     common::edit(&mut model, &mut common::Choices(edits));
     let options = OpenOptions { reference_semantics: how % 2 == 1, ..OpenOptions::default() };
-    if let Ok(model) = Model::open_onnx_bytes(&model.encode_to_vec(), &options) {
+    let opened = match how & 2 {
+        0 => Model::open_onnx_bytes(&model.encode_to_vec(), &options),
+        _ => open_folder(model, &options),
+    };
+    if let Ok(model) = opened {
         common::run(&model);
     }
 });
+
+fn open_folder(mut model: ModelProto, options: &OpenOptions) -> pocketbert::Result<Model> {
+    let mut weights = vec![];
+    for t in model.graph.iter_mut().flat_map(|g| &mut g.initializer) {
+        let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+        if t.data_location.is_none() && !t.raw_data.is_empty() {
+            t.data_location = Some(1);
+            t.external_data = vec![
+                entry("location", "w.bin".into()),
+                entry("offset", weights.len().to_string()),
+                entry("length", t.raw_data.len().to_string()),
+            ];
+            weights.append(&mut t.raw_data);
+        }
+    }
+    let config = r#"{"max_position_embeddings": 8, "id2label": {"0": "a", "1": "b", "2": "c"}}"#;
+    let tokenizer = include_bytes!("../corpus/tokenizer_json/wordlevel");
+    let files = [("model.onnx", &model.encode_to_vec()[..]), ("w.bin", &weights[..])];
+    for (name, bytes) in
+        files.into_iter().chain([("config.json", config.as_bytes()), ("tokenizer.json", tokenizer)])
+    {
+        std::fs::write(common::folder().join(name), bytes).expect("a file in a temporary folder");
+    }
+    Model::open(common::folder(), options)
+}

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pocketbert::text::{EncodeOptions, Tokenizer, Truncation};
+use pocketbert::text::{EncodeOptions, Tokenizer, Truncation, model_max_length};
 
 const TEXTS: [&str; 8] = [
     "",
@@ -17,10 +17,18 @@ const TEXTS: [&str; 8] = [
 ];
 
 fuzz_target!(|data: &[u8]| {
+    if let Ok(Some(n)) = model_max_length(data) {
+        assert!((1..1_000_000).contains(&n));
+    }
     let Ok(tok) = Tokenizer::from_bytes(data) else { return };
     assert!(tok.vocab_size() > 0);
+    for id in [tok.unk_id(), tok.cls_id(), tok.sep_id(), tok.pad_id(), tok.mask_id()].into_iter().flatten() {
+        assert!(tok.token(id).is_some_and(|t| tok.token_id(&t).is_some()), "token {id} of {tok:?}");
+    }
+    assert!(!tok.model_kind().is_empty());
+    let _ = (tok.max_type_id(), tok.special_tokens(false), tok.special_tokens(true), tok.file_max_length());
     for text in TEXTS {
-        for truncation in [Truncation::Head, Truncation::Tail, Truncation::HeadTail] {
+        for truncation in [Truncation::Head, Truncation::Tail, Truncation::HeadTail, Truncation::Refuse] {
             for max_length in [8, 4096] {
                 let opts = EncodeOptions { max_length, truncation, add_special_tokens: max_length == 8 };
                 for pair in [None, Some("b ab, é")] {

@@ -1,7 +1,12 @@
 //! The operators of the probing evaluator (see [`super::eval`]).
 
+mod moves;
+
+use moves::{concat, gather, gather_elements, gather_indices, gather_nd, reshape, slice, split, transpose};
+
 use super::eval::{Val, broadcast, charge, for_each_index, in_bounds, ints_of, is_int, strides};
 use super::graph::{Attr, Node};
+use super::proto::MAX_RANK;
 use super::tensor::elements;
 
 type Outs = Option<Vec<Option<Val>>>;
@@ -11,6 +16,11 @@ const MAX_DATA: usize = 1 << 20;
 
 fn one(v: Val) -> Outs {
     Some(vec![Some(v)])
+}
+
+/// `axis` counted from the front, where negative ones count from the end of `rank` axes. It may be too large.
+fn from_front(axis: i64, rank: usize) -> Option<usize> {
+    usize::try_from(if axis < 0 { axis.checked_add(i64::try_from(rank).ok()?)? } else { axis }).ok()
 }
 
 /// Evaluates `node`; `None` when the operator is unknown or its inputs make no sense together.
@@ -55,9 +65,7 @@ fn operator(node: &Node, ins: &[Option<&Val>]) -> Outs {
         "Reshape" => reshape(node, x(0)?, x(1)?),
         "Flatten" => {
             let v = x(0)?;
-            let r = v.shape.len() as i64;
-            let axis = node.int("axis").unwrap_or(1);
-            let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
+            let axis = from_front(node.int("axis").unwrap_or(1), v.shape.len())?;
             let (a, b) = (v.shape.get(..axis)?, v.shape.get(axis..)?);
             one(Val { shape: vec![elements(a)?, elements(b)?], ..v.clone() })
         }
@@ -80,6 +88,9 @@ fn operator(node: &Node, ins: &[Option<&Val>]) -> Outs {
             let v = x(0)?;
             let axes = ints_of(node, "axes", x(1))?;
             let r = (v.shape.len() + axes.len()) as i64;
+            if r > MAX_RANK as i64 {
+                return None;
+            }
             let axes: Vec<i64> = axes.iter().map(|&a| if a < 0 { a + r } else { a }).collect();
             if axes.iter().any(|&a| a < 0 || a >= r) {
                 return None;
@@ -376,249 +387,8 @@ fn select(c: &Val, a: &Val, b: &Val) -> Outs {
     one(Val::known(shape, out, int))
 }
 
-fn reshape(node: &Node, v: &Val, shape: &Val) -> Outs {
-    let want = shape.data.as_ref()?;
-    let zero_keeps = node.int("allowzero") != Some(1);
-    let total = elements(&v.shape)?;
-    let mut out = vec![];
-    let mut infer = None;
-    for (i, &d) in want.iter().enumerate() {
-        out.push(if d == -1.0 {
-            if infer.replace(i).is_some() {
-                return None;
-            }
-            1
-        } else if d == 0.0 && zero_keeps {
-            *v.shape.get(i)?
-        } else if (0.0..2e9).contains(&d) {
-            d as usize
-        } else {
-            return None;
-        });
-    }
-    let n = elements(&out)?;
-    if let Some(i) = infer {
-        out[i] = total.checked_div(n)?;
-    }
-    if elements(&out)? != total {
-        return None;
-    }
-    one(Val { shape: out, ..v.clone() })
-}
-
-/// A tensor of `shape` whose element at an index is `v`'s at `f(index)` (broadcast).
-fn gather_indices(v: &Val, shape: Vec<usize>, f: impl Fn(&[usize]) -> Option<Vec<usize>>) -> Outs {
-    if v.data.is_none() || elements(&shape)? > MAX_DATA {
-        return one(Val::opaque(shape, v.int));
-    }
-    let mut out = Vec::with_capacity(elements(&shape)?);
-    let mut ok = true;
-    for_each_index(&shape, |ix| match f(ix).and_then(|ix| v.broadcast_at(&ix)) {
-        Some(x) => out.push(x),
-        None => ok = false,
-    });
-    if !ok {
-        return None;
-    }
-    one(Val::known(shape, out, v.int))
-}
-
-fn transpose(node: &Node, v: &Val) -> Outs {
-    let r = v.shape.len();
-    let perm: Vec<usize> = match node.ints("perm") {
-        Some(p) => p.iter().map(|&i| usize::try_from(i).ok().filter(|&i| i < r)).collect::<Option<_>>()?,
-        None => (0..r).rev().collect(),
-    };
-    if perm.len() != r {
-        return None;
-    }
-    let shape: Vec<usize> = perm.iter().map(|&p| v.shape[p]).collect();
-    let Some(data) = &v.data else { return one(Val::opaque(shape, v.int)) };
-    let st = strides(&v.shape);
-    let mut out = Vec::with_capacity(data.len());
-    for_each_index(&shape, |ix| {
-        let off: usize = ix.iter().zip(&perm).map(|(i, &p)| i * st[p]).sum();
-        out.push(data.get(off).copied().unwrap_or(f64::NAN));
-    });
-    one(Val::known(shape, out, v.int))
-}
-
-fn concat(node: &Node, ins: &[Option<&Val>]) -> Outs {
-    let vs: Vec<&Val> = ins.iter().copied().collect::<Option<_>>()?;
-    let first = vs.first()?;
-    let r = first.shape.len() as i64;
-    let axis = node.int("axis")?;
-    let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
-    let mut shape = first.shape.clone();
-    *shape.get_mut(axis)? = 0;
-    for v in &vs {
-        if v.shape.len() != shape.len() {
-            return None;
-        }
-        shape[axis] = shape[axis].checked_add(v.shape[axis])?;
-    }
-    if vs.iter().any(|v| v.data.is_none()) || elements(&shape)? > MAX_DATA {
-        return one(Val::opaque(shape, first.int));
-    }
-    let outer = if elements(&shape)? == 0 { 0 } else { elements(&shape[..axis])? };
-    if !charge(outer.saturating_mul(vs.len())) {
-        return None;
-    }
-    let mut out = Vec::with_capacity(elements(&shape)?);
-    for o in 0..outer {
-        for v in &vs {
-            let chunk = elements(&v.shape[axis..])?;
-            out.extend_from_slice(v.data.as_ref()?.get(o * chunk..(o + 1) * chunk)?);
-        }
-    }
-    if Some(out.len()) != elements(&shape) {
-        return None;
-    }
-    one(Val::known(shape, out, first.int))
-}
-
-fn split(node: &Node, v: &Val, sizes: Option<&Val>) -> Outs {
-    let r = v.shape.len() as i64;
-    let axis = node.int("axis").unwrap_or(0);
-    let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
-    let total = *v.shape.get(axis)?;
-    let n = node.outputs.len().max(1);
-    let sizes: Vec<usize> = match ints_of(node, "split", sizes) {
-        Some(s) => s.iter().map(|&x| usize::try_from(x).ok()).collect::<Option<_>>()?,
-        None => {
-            let each = total.div_ceil(n);
-            (0..n).map(|i| each.min(total.saturating_sub(i.saturating_mul(each)))).collect()
-        }
-    };
-    let mut at = 0usize;
-    let mut outs = vec![];
-    for s in sizes {
-        if at.checked_add(s).is_none_or(|end| end > total) || outs.len() >= n {
-            return None;
-        }
-        outs.push(cut(v, axis, at, 1, s)?);
-        at += s;
-    }
-    Some(outs.into_iter().map(Some).collect())
-}
-
-/// `n` entries of `axis` from `start` in steps of `step`.
-fn cut(v: &Val, axis: usize, start: usize, step: i64, n: usize) -> Option<Val> {
-    let mut shape = v.shape.clone();
-    *shape.get_mut(axis)? = n;
-    gather_indices(v, shape, |ix| {
-        let mut ix = ix.to_vec();
-        let at = (ix[axis] as i64).checked_mul(step)?.checked_add(i64::try_from(start).ok()?)?;
-        ix[axis] = usize::try_from(at).ok().filter(|&i| i < v.shape[axis])?;
-        Some(ix)
-    })?
-    .into_iter()
-    .next()?
-}
-
-fn slice(node: &Node, ins: &[Option<&Val>]) -> Outs {
-    let x = |i: usize| ins.get(i).copied().flatten();
-    let v = x(0)?;
-    let starts = ints_of(node, "starts", x(1))?;
-    let ends = ints_of(node, "ends", x(2))?;
-    let axes = ints_of(node, "axes", x(3)).unwrap_or_else(|| (0..starts.len() as i64).collect());
-    let steps = x(4).and_then(|s| s.data.clone()).map(|d| d.iter().map(|&s| s as i64).collect::<Vec<_>>());
-    let r = v.shape.len() as i64;
-    let mut out = v.clone();
-    for (k, &axis) in axes.iter().enumerate() {
-        let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
-        let d = *v.shape.get(axis)? as i64;
-        let step = steps.as_ref().map_or(Some(1), |s| s.get(k).copied())?;
-        let norm = |i: i64| if i < 0 { i.saturating_add(d) } else { i };
-        let (a, b) = (norm(*starts.get(k)?), norm(*ends.get(k)?));
-        let (a, n) = if step > 0 {
-            let (a, b) = (a.clamp(0, d), b.clamp(0, d));
-            (a, (b - a).max(0).div_euclid(step) + i64::from((b - a).max(0).rem_euclid(step) != 0))
-        } else if step < 0 {
-            let (a, b) = (a.clamp(-1, d - 1), b.clamp(-1, d - 1));
-            let m = (a - b).max(0);
-            let step = step.checked_neg()?;
-            (a, m.div_euclid(step) + i64::from(m.rem_euclid(step) != 0))
-        } else {
-            return None;
-        };
-        out = cut(&out, axis, usize::try_from(a.max(0)).ok()?, step, usize::try_from(n).ok()?)?;
-    }
-    one(out)
-}
-
-fn gather(node: &Node, v: &Val, ix: &Val) -> Outs {
-    let r = v.shape.len() as i64;
-    let axis = node.int("axis").unwrap_or(0);
-    let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
-    let d = *v.shape.get(axis)?;
-    let mut shape = v.shape[..axis].to_vec();
-    shape.extend(&ix.shape);
-    shape.extend(&v.shape[axis + 1..]);
-    if v.data.is_none() || ix.data.is_none() {
-        return one(Val::opaque(shape, v.int));
-    }
-    let k = ix.shape.len();
-    gather_indices(v, shape, |at| {
-        let i = ix.broadcast_at(&at[axis..axis + k])?;
-        let i =
-            usize::try_from(if i < 0.0 { i as i64 + d as i64 } else { i as i64 }).ok().filter(|&i| i < d)?;
-        let mut src = at[..axis].to_vec();
-        src.push(i);
-        src.extend(&at[axis + k..]);
-        Some(src)
-    })
-}
-
-fn gather_elements(node: &Node, v: &Val, ix: &Val) -> Outs {
-    let r = v.shape.len() as i64;
-    let axis = node.int("axis").unwrap_or(0);
-    let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
-    let d = *v.shape.get(axis)?;
-    if ix.shape.len() != v.shape.len() {
-        return None;
-    }
-    if v.data.is_none() || ix.data.is_none() {
-        return one(Val::opaque(ix.shape.clone(), v.int));
-    }
-    gather_indices(v, ix.shape.clone(), |at| {
-        let i = ix.broadcast_at(at)? as i64;
-        let i = usize::try_from(if i < 0 { i + d as i64 } else { i }).ok().filter(|&i| i < d)?;
-        let mut src = at.to_vec();
-        src[axis] = i;
-        src.iter().zip(&v.shape).all(|(i, d)| i < d).then_some(src)
-    })
-}
-
-fn gather_nd(node: &Node, v: &Val, ix: &Val) -> Outs {
-    let depth = *ix.shape.last()?;
-    if node.int("batch_dims").unwrap_or(0) != 0 || depth > v.shape.len() {
-        return None;
-    }
-    let lead = ix.shape.len() - 1;
-    let mut shape = ix.shape[..lead].to_vec();
-    shape.extend(&v.shape[depth..]);
-    if v.data.is_none() || ix.data.is_none() {
-        return one(Val::opaque(shape, v.int));
-    }
-    gather_indices(v, shape, |at| {
-        let mut src = vec![];
-        for d in 0..depth {
-            let mut k = at[..lead].to_vec();
-            k.push(d);
-            let i = ix.broadcast_at(&k)? as i64;
-            let i = if i < 0 { i + v.shape[d] as i64 } else { i };
-            src.push(usize::try_from(i).ok().filter(|&i| i < v.shape[d])?);
-        }
-        src.extend(&at[lead..]);
-        Some(src)
-    })
-}
-
 fn cumsum(node: &Node, v: &Val, axis: &Val) -> Outs {
-    let r = v.shape.len() as i64;
-    let axis = axis.scalar()? as i64;
-    let axis = usize::try_from(if axis < 0 { axis + r } else { axis }).ok()?;
+    let axis = from_front(axis.scalar()? as i64, v.shape.len())?;
     if axis >= v.shape.len() || node.int("exclusive") == Some(1) || node.int("reverse") == Some(1) {
         return None;
     }

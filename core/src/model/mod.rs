@@ -10,6 +10,7 @@ pub mod plan;
 pub mod proto;
 pub mod record;
 pub mod tensor;
+mod wire;
 
 use crate::bundle::Bundle;
 use crate::error::{Error, Result};

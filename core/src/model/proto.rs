@@ -69,6 +69,7 @@ impl ExternalData for FolderExternal<'_> {
 
 /// Decodes ONNX bytes and checks the graph.
 pub fn parse(bytes: &[u8], external: &dyn ExternalData) -> Result<Graph> {
+    super::wire::check(bytes)?;
     let model = pb::ModelProto::decode(bytes)
         .map_err(|e| Error::data_loss(format!("these bytes are no ONNX model: {e}")))?;
     from_model(model, external)

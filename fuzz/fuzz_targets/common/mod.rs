@@ -5,13 +5,14 @@
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, Once};
 
+use pocketbert::Result;
 use pocketbert::cancel::Stop;
 use pocketbert::kernels::Isa;
-use pocketbert::model::{Batch, Model, RunOptions};
+use pocketbert::model::{Batch, Model, NodeStats, Output, Plan, RunOptions};
 use tract_onnx::pb;
 
 /// Seeds on which the structure-aware targets work: `corpus/onnx`.
-pub const GRAPHS: [&[u8]; 17] = [
+pub const GRAPHS: [&[u8]; 21] = [
     include_bytes!("../../corpus/onnx/distil"),
     include_bytes!("../../corpus/onnx/qa_fixed"),
     include_bytes!("../../corpus/onnx/bert11"),
@@ -29,6 +30,10 @@ pub const GRAPHS: [&[u8]; 17] = [
     include_bytes!("../../corpus/onnx/zoo17"),
     include_bytes!("../../corpus/onnx/zoo11"),
     include_bytes!("../../corpus/onnx/types"),
+    include_bytes!("../../corpus/onnx/chain_static"),
+    include_bytes!("../../corpus/onnx/chain_dynamic"),
+    include_bytes!("../../corpus/onnx/runtime_qdq"),
+    include_bytes!("../../corpus/onnx/dynamo"),
 ];
 
 /// Lets panics inside tract and tokenizers reach our `catch_unwind`, and counts them by place; every other
@@ -53,31 +58,49 @@ pub fn watch_panics() {
     });
 }
 
-/// Runs all outputs on two short sequences, on each kind of kernel that this CPU has: the same bits.
+/// Runs all outputs on two short sequences, on each kind of kernel that this CPU has: the same bits, also with
+/// every row of the last layer computed.
 pub fn run(model: &Model) {
     let mut batch = Batch::new();
     batch.push([2, 5, 7], None, Some(&[1, 1, 0]));
     batch.push([1, 3], Some(&[0, 1]), None);
-    let wanted: Vec<usize> = (0..model.plan().outputs().len()).collect();
-    let on = |isa| {
-        let options = RunOptions { isa, threads: 1, stop: Stop::default(), stats: None };
-        model.plan().run(&batch, &wanted, options)
-    };
-    let Ok(first) = on(Isa::Generic) else { return };
+    let plan = model.plan();
+    fn on(plan: &Plan, batch: &Batch, isa: Isa, stats: Option<&mut Vec<NodeStats>>) -> Result<Vec<Output>> {
+        let wanted: Vec<usize> = (0..plan.outputs().len()).collect();
+        plan.run(batch, &wanted, RunOptions { isa, threads: 1, stop: Stop::default(), stats })
+    }
+    let Ok(first) = on(plan, &batch, Isa::Generic, None) else { return };
     for o in &first {
         let rows = if o.info.per_token { 5 } else { 2 };
         assert_eq!(o.data.len(), rows * o.info.channels, "output `{}`", o.info.name);
     }
+    let empty = on(plan, &Batch::new(), Isa::Generic, None);
+    assert!(empty.is_ok_and(|o| o.iter().all(|o| o.data.is_empty())));
     if first.iter().any(|o| o.data.iter().any(|x| !x.is_finite())) {
         return;
     }
-    for isa in Isa::available() {
-        let again = on(isa).expect("what ran once runs again");
-        for (a, b) in first.iter().zip(&again) {
-            let bits = |o: &[f32]| o.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&a.data), bits(&b.data), "output `{}` on {}", a.info.name, isa.name());
+    for all_rows in [false, true] {
+        plan.compute_all_rows(all_rows);
+        for isa in Isa::available() {
+            let mut stats = vec![];
+            let again = on(plan, &batch, isa, Some(&mut stats)).expect("what ran once runs again");
+            assert!(!stats.is_empty());
+            for (a, b) in first.iter().zip(&again) {
+                let bits = |o: &[f32]| o.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&a.data), bits(&b.data), "output `{}` on {}", a.info.name, isa.name());
+            }
         }
     }
+}
+
+/// A folder of this process's own, in which a target may write.
+pub fn folder() -> &'static std::path::Path {
+    static FOLDER: LazyLock<std::path::PathBuf> = LazyLock::new(|| {
+        let path = std::env::temp_dir().join(format!("pocketbert-fuzz-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        path
+    });
+    &FOLDER
 }
 
 /// Choices read from the input; zeros after its end.
