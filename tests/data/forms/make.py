@@ -16,6 +16,7 @@ import onnx
 import onnxruntime as ort
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from transformers import (BertConfig, BertForSequenceClassification, DistilBertConfig, DistilBertForQuestionAnswering,
                           DistilBertForSequenceClassification, RobertaConfig, RobertaModel)
@@ -92,6 +93,15 @@ for name, form, kw in (("qdq", QuantFormat.QDQ, {}), ("qop", QuantFormat.QOperat
                        ("qdq-linear-s8", QuantFormat.QDQ, {"op_types_to_quantize": ["Gemm"], "activation_type": QuantType.QInt8})):
     kw = {"activation_type": QuantType.QUInt8} | kw
     quantize_static(src, f"{name}-ts-17.onnx", Reader(), quant_format=form, per_channel=True, weight_type=QuantType.QInt8, **kw)
+# ONNX Runtime's fused operators: by its tool for transformers, and as it saves a model that it has optimised.
+optimizer.optimize_model(src, model_type="bert", num_heads=3, hidden_size=24).save_model_to_file("fused-ts-17.onnx")
+quantize_dynamic("fused-ts-17.onnx", "fused-dynamic-ts-17.onnx", weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1})
+for source, saved in ((src, "ort-ts-17.onnx"), ("dynamic-ts-17.onnx", "ort-dynamic-ts-17.onnx")):
+    so = ort.SessionOptions()
+    so.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    so.optimized_model_filepath = saved
+    so.add_session_config_entry("optimization.enable_gelu_approximation", "1")
+    ort.InferenceSession(source, so, providers=["CPUExecutionProvider"])
 
 for file in (f for f in os.listdir(".") if f.endswith(".onnx")):  # without stack traces
     m = onnx.load(file)
