@@ -1,6 +1,11 @@
 //! Every golden case, bit for bit.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use pocketbert::kernels::Isa;
+use pocketbert::tasks::{Analyzer, HeadAnswer, TextInput};
+use pocketbert::{ClassifyOptions, TextClassifier};
 use pocketbert_tests::{answer, cases, model, texts};
 
 fn check(name: &str, isa: Isa, every: usize) {
@@ -39,4 +44,40 @@ fn everyday_on_the_best_kernel() {
 #[test]
 fn everyday_on_generic() {
     check("everyday", Isa::Generic, 12);
+}
+
+/// What tasks answer is made of the golden bits: classification alone, and all heads in one run.
+#[test]
+fn tasks_answer_with_the_golden_bits() {
+    let m = Arc::new(model("tiny").unwrap());
+    let (texts, cases) = (texts().unwrap(), cases("tiny").unwrap());
+    let analyzer = Analyzer::from_model(m.clone()).unwrap();
+    let bits = |v: &[f32]| v.iter().map(|x| format!("{:08x}", x.to_bits())).collect::<Vec<_>>();
+    let (mut compared, mut heads) = (0, BTreeSet::new());
+    for c in &cases {
+        let t = texts.iter().find(|t| t.id == c.id).unwrap();
+        let input = TextInput { text: &t.text, pair: t.pair.as_deref() };
+        for head in ["intent", "spam"] {
+            let Some(golden) = c.outputs.get(head) else { continue };
+            let alone = TextClassifier::from_model(m.clone(), Some(head)).unwrap();
+            let answer = alone.classify_inputs(&[input], &ClassifyOptions::default()).unwrap().remove(0);
+            assert_eq!(
+                (bits(&answer.logits), answer.token_count),
+                (golden.bits.clone(), c.ids.len()),
+                "{}",
+                c.id
+            );
+            compared += 1;
+            heads.insert(head);
+        }
+        if t.pair.is_some() {
+            continue;
+        }
+        for h in analyzer.analyze(&t.text).unwrap().heads {
+            let (Some(golden), HeadAnswer::Labels(a)) = (c.outputs.get(&h.head), &h.answer) else { continue };
+            assert_eq!(bits(&a.logits), golden.bits, "`{}` of `{}`", h.head, c.id);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 200 && heads.len() == 2, "{compared} {heads:?}");
 }
