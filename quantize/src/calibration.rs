@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pocketbert::kernels::pack::{PackedF32, pack_f32};
 use pocketbert::kernels::{Activation, Isa, gemm_f32};
-use pocketbert::model::{Batch, Model, RunOptions};
+use pocketbert::model::{Batch, Plan, RunOptions};
 use pocketbert::text::Encoding;
 use pocketbert::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -302,22 +302,22 @@ impl Layer {
     }
 }
 
-/// Runs `encodings` through the FP32 `model` and looks at the inputs of the linear layers in `sizes` (name, channels).
+/// Runs `encodings` through the FP32 `plan` and looks at the inputs of the linear layers in `sizes` (name, channels).
 pub fn collect(
-    model: &Model,
+    plan: &Plan,
     encodings: &[Encoding],
     sizes: HashMap<String, usize>,
     threads: usize,
 ) -> Result<Vec<Layer>> {
-    model.plan().compute_all_rows(true);
     let isa = Isa::best();
     let mut c = Collector { layers: vec![], index: HashMap::new(), pending: vec![], sizes, threads, isa };
-    let wanted: Vec<usize> = (0..model.plan().outputs().len()).collect();
+    let wanted: Vec<usize> = (0..plan.outputs().len()).collect();
     let bar = crate::progress::bar("calibrating", encodings.len());
     let mut start = 0;
     while start < encodings.len() {
         crate::check_stop()?;
-        let mut batch = Batch::new();
+        // No scores over the vocabulary: their product is not calibrated, and dear.
+        let mut batch = Batch { picks: Some(vec![]), ..Batch::new() };
         let mut end = start;
         while end < encodings.len() && (end == start || batch.ids.len() + encodings[end].len() <= 320) {
             push(&mut batch, &encodings[end]);
@@ -330,7 +330,7 @@ pub fn collect(
                 failed = c.see(name, x);
             }
         };
-        model.plan().run_tapped(&batch, &wanted, run, Some(&mut tap))?;
+        plan.run_tapped(&batch, &wanted, run, Some(&mut tap))?;
         failed?;
         bar.add(end - start);
         start = end;
@@ -338,7 +338,6 @@ pub fn collect(
     for at in 0..c.layers.len() {
         c.multiply(at)?;
     }
-    model.plan().compute_all_rows(false);
     Ok(c.layers)
 }
 
@@ -346,15 +345,17 @@ impl Calibration {
     /// Writes the file: magic, length of the JSON head, head, then each layer's numbers.
     pub fn write(&self, path: &Path) -> Result<()> {
         let head = serde_json::to_vec(self).map_err(|e| Error::internal(e.to_string()))?;
-        let mut out = MAGIC.to_vec();
-        out.extend((head.len() as u64).to_le_bytes());
-        out.extend(head);
-        for l in &self.layers {
-            for part in [&l.loudest, &l.mean, &l.products] {
-                out.extend(part.iter().flat_map(|x| x.to_le_bytes()));
+        crate::files::write_with(path, |out| {
+            out.write_all(MAGIC)?;
+            out.write_all(&(head.len() as u64).to_le_bytes())?;
+            out.write_all(&head)?;
+            for l in &self.layers {
+                for x in l.loudest.iter().chain(&l.mean).chain(&l.products) {
+                    out.write_all(&x.to_le_bytes())?;
+                }
             }
-        }
-        crate::files::write_whole(path, &out)
+            Ok(())
+        })
     }
 
     /// Reads it.

@@ -13,6 +13,7 @@ mod report;
 mod slices;
 mod stats;
 mod threads;
+mod tie;
 mod validate;
 mod weights;
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::{Calibration, Layer};
 use crate::gptq;
+use crate::tie::{retarget, tie};
 
 /// How activations become integers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -72,6 +73,8 @@ pub struct Method {
     pub clip: bool,
     /// Moves the mean error of each output into its bias.
     pub bias_correction: bool,
+    /// Both products of attention in int8.
+    pub attention: bool,
     /// Layers that stay in f32, by name.
     pub keep: Vec<String>,
 }
@@ -87,6 +90,7 @@ impl Default for Method {
             act_order: false,
             clip: false,
             bias_correction: false,
+            attention: true,
             keep: vec![],
         }
     }
@@ -109,6 +113,8 @@ pub struct Summary {
     pub linears: usize,
     /// Embedding tables.
     pub tables: usize,
+    /// Products that read a table instead of weights of their own.
+    pub tied: usize,
     /// Layers that stay in f32.
     pub kept: usize,
 }
@@ -131,6 +137,7 @@ pub fn quantize(
     calibration: Option<&Calibration>,
     threads: usize,
 ) -> Result<Summary> {
+    let tied = tie(g)?;
     let known = layers(g);
     if let Some(k) = method.keep.iter().find(|k| !known.contains_key(*k)) {
         return Err(Error::invalid(format!("there is no float linear layer `{k}` to keep")));
@@ -161,13 +168,15 @@ pub fn quantize(
         Ok(())
     })?;
     let mut done = done.into_inner().unwrap_or_else(|e| e.into_inner());
-    let mut summary = Summary { kept: method.keep.len(), ..Summary::default() };
+    let mut summary = Summary { tied, kept: method.keep.len(), ..Summary::default() };
     for id in 0..g.nodes.len() {
         if let Some(layer) = done.remove(&id) {
             layer.place(g, id)?;
             summary.linears += 1;
         } else if g.nodes[id].op == "Lookup" {
             summary.tables += usize::from(table(g, id)?);
+        } else if g.nodes[id].op == "Attention" && method.attention {
+            attention(g, id);
         }
     }
     g.prune()?;
@@ -430,6 +439,14 @@ impl Quantized {
     }
 }
 
+/// Both products of attention in int8, where the graph does not ask for other steps.
+fn attention(g: &mut Graph, id: usize) {
+    let attrs = &mut g.nodes[id].attrs;
+    if !attrs.contains_key("score_quant") && !attrs.contains_key("prob_quant") {
+        attrs.insert("int8".into(), Attr::Int(1));
+    }
+}
+
 /// `[n/16][k/4][16][4]`, k padded to 64.
 fn layout(n: usize, k: usize) -> Vec<usize> {
     vec![n.div_ceil(16), k.next_multiple_of(64) / 4, 16, 4]
@@ -456,8 +473,12 @@ fn table(g: &mut Graph, id: usize) -> Result<bool> {
     let table = g.add_const(format!("{name}/table_i8"), Tensor::from_i8(t.shape.clone(), &q)?);
     let scale = g.add_const(format!("{name}/scale"), Tensor::from_f32(vec![scale.len()], &scale)?);
     let node = &mut g.nodes[id];
+    let old = node.input(2);
     node.inputs.truncate(2);
     node.inputs.extend([Some(table), Some(scale)]);
+    if let Some(old) = old {
+        retarget(g, old, table, scale)?;
+    }
     Ok(true)
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use pocketbert::bundle::{Bundle, BundleWriter, JsonText, Manifest, OpenOptions};
 use pocketbert::kernels::Isa;
+use pocketbert::model::record::{mask_places, recorded};
 use pocketbert::model::{Batch, Model, RunOptions};
 use pocketbert::{Error, Result};
 
@@ -119,7 +120,8 @@ fn verify(path: &Path) -> Result<bool> {
     let wanted: Vec<usize> = (0..model.plan().outputs().len()).collect();
     for (i, case) in m.self_test.iter().enumerate() {
         crate::check_stop()?;
-        let mut batch = Batch::new();
+        let masks = mask_places(model.tokenizer()?, &case.ids);
+        let mut batch = Batch { picks: Some(masks.clone()), ..Batch::new() };
         let types = {
             let o =
                 pocketbert::text::EncodeOptions { max_length: model.info().max_length, ..Default::default() };
@@ -136,10 +138,11 @@ fn verify(path: &Path) -> Result<bool> {
         batch.push(case.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
         let run = RunOptions { isa: Isa::best(), threads: 1, stop: Default::default(), stats: None };
         for o in model.plan().run(&batch, &wanted, run)? {
-            let expected =
-                m.heads.iter().find(|h| h.output == o.info.name).and_then(|h| case.outputs.get(&h.name));
-            let Some(want) = expected else { continue };
-            if o.data.iter().map(|x| x.to_bits()).eq(want.bits.iter().copied()) {
+            let head = m.heads.iter().find(|h| h.output == o.info.name);
+            let Some((head, want)) = head.and_then(|h| Some((h, case.outputs.get(&h.name)?))) else {
+                continue;
+            };
+            if recorded(&o, head.task, case.ids.len(), &masks).is_some_and(|got| got == *want) {
                 right += 1;
             } else {
                 println!("self-test {i}: output `{}` has other bits", o.info.name);

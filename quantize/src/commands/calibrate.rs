@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pocketbert::model::{Model, lower_onnx_file};
+use pocketbert::model::{Plan, lower_onnx_file};
+use pocketbert::text::Tokenizer;
 use pocketbert::{Error, Result};
 
 use crate::calibration::{Calibration, collect};
 use crate::data::{read_examples, sample};
 use crate::eval::encode;
-use crate::{files, weights};
+use crate::{files, read, tie, weights};
 
 /// Arguments of `calibrate`.
 #[derive(Args)]
 pub struct CalibrateArgs {
-    /// The FP32 ONNX model, its tokenizer.json beside it.
+    /// The FP32 ONNX model.
     model: PathBuf,
+    /// Its tokenizer.json; the one beside the model by default.
+    #[arg(long)]
+    tokenizer: Option<PathBuf>,
     /// Texts like those that the model will see: .jsonl, .tsv, .csv, .conll or .txt. Never test data.
     #[arg(long)]
     texts: PathBuf,
@@ -48,18 +52,22 @@ pub fn run(a: &CalibrateArgs) -> Result<()> {
             rows.len()
         )));
     }
-    let sizes = weights::layers(&lower_onnx_file(&a.model, false)?.graph);
+    let file = a.tokenizer.clone().unwrap_or_else(|| a.model.with_file_name("tokenizer.json"));
+    let tokenizer = Tokenizer::from_bytes(&read(&file)?)?;
+    let mut lowered = lower_onnx_file(&a.model, false)?;
+    tie::tie(&mut lowered.graph)?;
+    let sizes = weights::layers(&lowered.graph);
     if sizes.is_empty() {
         return Err(Error::invalid("the model has no float linear layer: it is quantized already"));
     }
-    let model = Model::open(&a.model, &Default::default())?;
-    let max = a.max_length.min(model.info().max_length);
+    let max = a.max_length.min(lowered.max_length);
     let mut encodings = vec![];
     for r in &rows {
-        encodings.extend(encode(model.tokenizer()?, r, false, max)?);
+        encodings.extend(encode(&tokenizer, r, false, max)?);
     }
     let tokens = encodings.iter().map(|e| e.len()).sum();
-    let layers = collect(&model, &encodings, sizes, a.threads)?;
+    let plan = Plan::new(lowered.graph)?;
+    let layers = collect(&plan, &encodings, sizes, a.threads)?;
     let c = Calibration {
         model_sha256: files::sha256(&a.model)?,
         texts_sha256: files::sha256(&a.texts)?,

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use pocketbert::bundle::manifest::{
-    EntryRef, FORMAT_VERSION, ModelCard, SelfTest, SelfTestOutput, TokenizerRef,
-};
+use pocketbert::bundle::manifest::{EntryRef, FORMAT_VERSION, ModelCard, SelfTest, TokenizerRef};
 use pocketbert::bundle::{Bundle, BundleWriter, JsonText, Manifest, OpenOptions as BundleOptions};
 use pocketbert::kernels::Isa;
+use pocketbert::model::record::{mask_places, recorded};
 use pocketbert::model::{Batch, Model, OpenOptions, RunOptions, constants_sha256, lower_onnx_file};
 use pocketbert::text::{EncodeOptions, Tokenizer};
 use pocketbert::{Error, Result};
@@ -87,11 +86,14 @@ pub struct QuantizeArgs {
     /// Move mean errors into the bias.
     #[arg(long)]
     bias_correction: Option<bool>,
+    /// Both products of attention in int8.
+    #[arg(long)]
+    attention: Option<bool>,
     /// Layers that stay in f32.
     #[arg(long, value_delimiter = ',')]
     keep: Vec<String>,
     /// The recipe of an earlier run, for the same bytes again; takes the place of the options above.
-    #[arg(long, conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "damping", "act_order", "clip", "bias_correction", "keep"])]
+    #[arg(long, conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "damping", "act_order", "clip", "bias_correction", "attention", "keep"])]
     recipe: Option<PathBuf>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
@@ -133,6 +135,7 @@ impl QuantizeArgs {
         m.act_order = self.act_order.unwrap_or(m.act_order);
         m.clip = self.clip.unwrap_or(m.clip);
         m.bias_correction = self.bias_correction.unwrap_or(m.bias_correction);
+        m.attention = self.attention.unwrap_or(m.attention);
         m.keep = self.keep.clone();
         if !m.loud.is_multiple_of(64) {
             return Err(Error::invalid(format!("`--loud {}`: give a multiple of 64", m.loud)));
@@ -210,7 +213,10 @@ pub fn run(a: &QuantizeArgs) -> Result<()> {
         )));
     }
     let summary = weights::quantize(&mut lowered.graph, &recipe.method, calibration.as_ref(), a.threads)?;
-    eprintln!("quantized {} linear layers and {} tables", summary.linears, summary.tables);
+    eprintln!(
+        "quantized {} linear layers and {} tables; {} decoders read a table; {} layers stay in f32",
+        summary.linears, summary.tables, summary.tied, summary.kept
+    );
     let (onnx, weights) = graph::serialize(&lowered.graph, "weights.bin");
 
     let entry = |name: &str| EntryRef { entry: name.to_string() };
@@ -280,6 +286,8 @@ fn self_test(model: &Model, manifest: &Manifest, cases: &[Case]) -> Result<Vec<S
         let mut batch = Batch::new();
         let types: Vec<i64> = e.type_ids.iter().map(|&t| i64::from(t)).collect();
         batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
+        let masks = mask_places(tokenizer, &e.ids);
+        batch.picks = Some(masks.clone());
         let outputs = model.plan().outputs();
         let all: Vec<usize> = (0..outputs.len()).collect();
         let run = RunOptions { isa: Isa::Generic, threads: 1, stop: Default::default(), stats: None };
@@ -287,13 +295,9 @@ fn self_test(model: &Model, manifest: &Manifest, cases: &[Case]) -> Result<Vec<S
         let mut by_head = BTreeMap::new();
         for h in &manifest.heads {
             let Some(o) = answers.iter().find(|o| o.info.name == h.output) else { continue };
-            let shape = match (o.info.per_token, o.info.flat) {
-                (true, true) => vec![1, e.ids.len()],
-                (true, false) => vec![1, e.ids.len(), o.info.channels],
-                (false, _) => vec![1, o.info.channels],
-            };
-            let bits = o.data.iter().map(|x| x.to_bits()).collect();
-            by_head.insert(h.name.clone(), SelfTestOutput { shape, bits });
+            if let Some(r) = recorded(o, h.task, e.ids.len(), &masks) {
+                by_head.insert(h.name.clone(), r);
+            }
         }
         out.push(SelfTest {
             text: c.text.clone(),

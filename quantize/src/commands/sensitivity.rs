@@ -81,7 +81,8 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
         return Err(Error::invalid("`--loud` and `--gptq` need `--calibration`"));
     }
     let tokenizer = Tokenizer::from_bytes(&crate::read(&a.tokenizer)?)?;
-    let graph = lower_onnx_file(&a.model, false)?.graph;
+    let mut graph = lower_onnx_file(&a.model, false)?.graph;
+    crate::tie::tie(&mut graph)?;
     let mut encodings = vec![];
     for e in sample(&read_examples(&a.texts, None)?, a.samples, 1) {
         encodings.extend(encode(&tokenizer, &e, false, 128)?);
@@ -161,7 +162,7 @@ fn answers(g: Graph, encodings: &[Encoding], threads: usize) -> Result<Vec<Answe
         plan.outputs().iter().map(|o| (o.channels, o.channels > 1 && o.channels < 512, vec![])).collect();
     for part in encodings.chunks(8) {
         crate::check_stop()?;
-        let mut batch = Batch::new();
+        let mut batch = Batch { picks: Some(vec![]), ..Batch::new() };
         part.iter().for_each(|e| push(&mut batch, e));
         let run = RunOptions { isa: Isa::best(), threads, stop: Default::default(), stats: None };
         for (o, r) in out.iter_mut().zip(plan.run(&batch, &wanted, run)?) {
