@@ -1,0 +1,150 @@
+//! `validate`: two models on the same sets, and gates.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use pocketbert::kernels::Isa;
+use pocketbert::{Error, Result};
+
+use super::read_heads;
+use crate::data::{Role, read_sets};
+use crate::eval::{How, Subject};
+use crate::gates;
+use crate::slices::Slice;
+use crate::validate::{Plan, SetResult, Sources, pool, validate};
+
+/// Arguments of `validate`.
+#[derive(Args)]
+pub struct ValidateArgs {
+    /// The FP32 model: an ONNX file with tokenizer.json beside it, a hub folder, or a bundle.
+    #[arg(long)]
+    reference: PathBuf,
+    /// The model to judge: a bundle, or anything that opens.
+    #[arg(long)]
+    model: PathBuf,
+    /// The list of sets (see docs/quantization.md).
+    #[arg(long)]
+    sets: PathBuf,
+    /// The heads, where neither model is a bundle.
+    #[arg(long)]
+    heads: Option<PathBuf>,
+    /// Only sets of these heads.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only sets of this role: dev or test.
+    #[arg(long)]
+    role: Option<String>,
+    /// Device-like slices besides: `all`, or names such as `typos,dictated`.
+    #[arg(long, value_delimiter = ',')]
+    slices: Vec<String>,
+    /// Bounds that must hold, such as `accuracy_drop<=0.1pt, flips<=0.3%, kl<=2e-4`.
+    #[arg(long)]
+    gate: Option<String>,
+    /// At most so many texts of each set.
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Seed of slices and resampling.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Folder where raw outputs are kept by hash, so that FP32 runs once.
+    #[arg(long)]
+    cache: Option<PathBuf>,
+    /// Runs at a time.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// Write the result as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+/// Runs it; false if a gate failed.
+pub fn run(a: &ValidateArgs) -> Result<bool> {
+    let gates = gates::parse(a.gate.as_deref().unwrap_or(""))?;
+    let slices = slices(&a.slices)?;
+    let role = match a.role.as_deref() {
+        None => None,
+        Some("dev") => Some(Role::Dev),
+        Some("test") => Some(Role::Test),
+        Some(r) => return Err(Error::invalid(format!("`--role {r}`: give dev or test"))),
+    };
+    let mut sets = read_sets(&a.sets)?;
+    sets.retain(|s| {
+        s.role != Role::Calibrate
+            && role.is_none_or(|r| r == s.role)
+            && (a.only.is_empty() || a.only.contains(&s.head))
+    });
+    if sets.is_empty() {
+        return Err(Error::invalid(format!("`{}` names no such set", a.sets.display())));
+    }
+    let (reference, model) = (Subject::open(&a.reference)?, Subject::open(&a.model)?);
+    let heads = match (&a.heads, model.model.bundle(), reference.model.bundle()) {
+        (Some(h), ..) => read_heads(h)?,
+        (None, Some(b), _) | (None, None, Some(b)) => b.manifest().heads.clone(),
+        _ => return Err(Error::invalid("neither model is a bundle: give `--heads`")),
+    };
+    let plan = Plan {
+        reference: &reference,
+        model: &model,
+        heads: &heads,
+        sets,
+        limit: a.limit,
+        slices,
+        seed: a.seed,
+        how: How { isa: Isa::best(), threads: a.threads, cache: a.cache.clone() },
+    };
+    let results = validate(&plan)?;
+    summary(&results);
+    let verdicts = gates::judge(&gates, &results)?;
+    let red = std::io::stderr().is_terminal();
+    for v in &verdicts {
+        let text =
+            format!("{} {}: {:.3e} ({})", if v.passed { "PASS" } else { "FAIL" }, v.gate, v.value, v.at);
+        match (v.passed, red) {
+            (false, true) => eprintln!("\x1b[31m{text}\x1b[0m"),
+            _ => eprintln!("{text}"),
+        }
+    }
+    if let Some(path) = &a.json {
+        let sources = Sources {
+            reference: (a.reference.clone(), reference.sha256.clone()),
+            model: (a.model.clone(), model.sha256.clone()),
+        };
+        let all = serde_json::json!({ "sources": sources, "gates": verdicts, "sets": results });
+        let text = serde_json::to_string_pretty(&all).map_err(|e| Error::internal(e.to_string()))?;
+        crate::files::write_whole(path, text.as_bytes())?;
+    }
+    Ok(verdicts.iter().all(|v| v.passed))
+}
+
+fn slices(names: &[String]) -> Result<Vec<Slice>> {
+    if names.iter().any(|n| n == "all") {
+        return Ok(Slice::ALL.to_vec());
+    }
+    let find = |n: &String| {
+        Slice::ALL.into_iter().find(|s| s.name() == n).ok_or_else(|| {
+            let known: Vec<&str> = Slice::ALL.iter().map(|s| s.name()).collect();
+            Error::invalid(format!("no slice `{n}`: give all, or some of {}", known.join(", ")))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// What all sets say together.
+pub fn summary(results: &[SetResult]) {
+    let texts = || results.iter().filter(|r| r.mcnemar.is_some());
+    if texts().next().is_some() {
+        let p = pool(texts());
+        eprintln!(
+            "all texts with labels: {} flips of {} ({:.3} %, 95 %: {:.3} to {:.3} %), mean KL {:.2e}, accuracy {:.2} -> {:.2}",
+            p.flips,
+            p.units,
+            100.0 * p.flips as f64 / p.units.max(1) as f64,
+            100.0 * p.flips_interval.0,
+            100.0 * p.flips_interval.1,
+            p.kl,
+            p.quality.0,
+            p.quality.1
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Files: hashes, and writing so that nobody sees half a file.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use pocketbert::{Error, Result};
+use sha2::{Digest, Sha256};
+
+/// Writes beside `path` and renames, so that a file is whole or absent. Makes the folder.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |f| f.write_all(bytes))
+}
+
+/// [`write_whole`] of what `fill` writes.
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let io = |e: std::io::Error| Error::io(path.display(), &e);
+    if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = std::path::PathBuf::from(name);
+    let write = || -> std::io::Result<()> {
+        let mut f = std::io::BufWriter::new(std::fs::File::create(&part)?);
+        fill(&mut f)?;
+        f.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        std::fs::rename(&part, path)
+    };
+    let result = write();
+    if result.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    result.map_err(io)
+}
+
+/// SHA-256 of a file, in hexadecimal.
+pub fn sha256(path: &Path) -> Result<String> {
+    let io = |e: std::io::Error| Error::io(path.display(), &e);
+    let mut f = std::fs::File::open(path).map_err(io)?;
+    let (mut h, mut buffer) = (Sha256::new(), vec![0u8; 1 << 20]);
+    loop {
+        match f.read(&mut buffer).map_err(io)? {
+            0 => return Ok(hex(&h.finalize())),
+            n => h.update(&buffer[..n]),
+        }
+    }
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
