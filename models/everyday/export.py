@@ -5,7 +5,8 @@
 
 CHECKPOINT is a folder with model.safetensors (135 MB, f16; not in this repository) and heads.json. The file's
 SHA-256 is checked, so that the bundle can name its parent. Writes model.onnx, heads.json (in the form of a
-bundle's manifest) and tokenizer.json into OUT.
+bundle's manifest) and tokenizer.json into OUT. The heads `fill_mask` and `entail`, made later on the same encoder by the
+scripts in heads/, come from the files of that name there.
 
 Needs torch, transformers, safetensors, onnx.
 """
@@ -31,7 +32,50 @@ DESCRIPTION = {
     "slots": "slots of a voice command (SNIPS)",
     "answer": "where a paragraph answers a question (SQuAD, XQuAD); trained on few questions, so weak",
     "embed": "a vector of the text's meaning (mean of the last layer, unit length; STS-B)",
+    "fill_mask": "tokens for the gaps of a text; learned from a million words, so it knows little of the world",
+    "entail": "does a sentence fit a request (CLINC, Banking); no natural-language inference, read the model card",
 }
+ENTAIL_LABELS = ["not_entailed", "entailed"]
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+class FillMask(torch.nn.Module):
+    """Hugging Face's DistilBertForMaskedLM up to the projector, which is the embedding table and a bias."""
+
+    def __init__(s):
+        super().__init__()
+        s.vocab_transform = torch.nn.Linear(768, 768)
+        s.vocab_layer_norm = torch.nn.LayerNorm(768, eps=1e-12)
+        s.vocab_projector = torch.nn.ParameterDict({"bias": torch.nn.Parameter(torch.zeros(28996))})
+
+    def forward(s, h, table):
+        return F.linear(s.vocab_layer_norm(F.gelu(s.vocab_transform(h))), table, s.vocab_projector["bias"])
+
+
+class Entail(torch.nn.Module):
+    """First token, mean of all tokens and mean of the second segment, to two scores."""
+
+    def __init__(s):
+        super().__init__()
+        s.dense, s.classifier = torch.nn.Linear(3 * 768, 256), torch.nn.Linear(256, 2)
+
+    def forward(s, h, mask, types):
+        def mean(k):
+            k = k.to(h.dtype)[..., None]
+            return (h * k).sum(1) / k.sum(1).clamp(min=1)
+
+        return s.classifier(F.relu(s.dense(torch.cat([h[:, 0], mean(mask), mean(mask * types)], 1))))
+
+
+def more_heads():
+    """The heads of heads/ that are there."""
+    found = {}
+    for name, kind in (("fill_mask", FillMask), ("entail", Entail)):
+        path = f"{HERE}/heads/{name}.safetensors"
+        if os.path.exists(path):
+            found[name] = kind()
+            found[name].load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return found
 
 
 class Everyday(torch.nn.Module):
@@ -47,8 +91,11 @@ class Everyday(torch.nn.Module):
                     s.heads[name] = torch.nn.ModuleDict()
                 s.heads[name][layer] = torch.nn.Linear(w.shape[1], w.shape[0])
 
-    def forward(s, input_ids, attention_mask):
-        h = s.distilbert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        s.more = torch.nn.ModuleDict()
+
+    def forward(s, input_ids, attention_mask, token_type_ids):
+        layers = s.distilbert(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
+        h = layers[6]
         out = []
         for name in s.types:
             if name == "embed":
@@ -60,6 +107,11 @@ class Everyday(torch.nn.Module):
                 out.append(s.heads[name]["qa_outputs"](h))
             else:
                 out.append(s.heads[name]["classifier"](h))
+        # Both read the fifth of the six layers.
+        if "fill_mask" in s.more:
+            out.append(s.more["fill_mask"](layers[5], s.distilbert.embeddings.word_embeddings.weight))
+        if "entail" in s.more:
+            out.append(s.more["entail"](layers[5], attention_mask, token_type_ids))
         return tuple(out)
 
 
@@ -78,20 +130,27 @@ def main():
     weights = {k: v.float() for k, v in load_file(path).items()}  # f16 to f32: exact
     m = Everyday(heads, weights).eval()
     m.load_state_dict(weights)
+    m.more.update(more_heads())
+    m.eval()
     os.makedirs(a.out, exist_ok=True)
-    per_token = {n for n, h in m.heads.items() if "pre_classifier" not in h}
+    per_token = {n for n, h in m.heads.items() if "pre_classifier" not in h} | {"fill_mask"}
     ids = torch.arange(100, 118).reshape(2, 9)
-    mask = torch.ones_like(ids)
-    mask[1, 6:] = 0
-    names = list(heads)
-    axes = {n: {0: "batch", 1: "sequence"} if n in per_token or n.startswith(("input", "attention")) else {0: "batch"}
-            for n in ["input_ids", "attention_mask", *names]}
-    torch.onnx.export(m, (ids, mask), f"{a.out}/model.onnx", dynamo=False, opset_version=17,
-                      input_names=["input_ids", "attention_mask"], output_names=names, dynamic_axes=axes)
+    mask, types = torch.ones_like(ids), torch.zeros_like(ids)
+    mask[1, 6:], types[:, 4:] = 0, 1
+    inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * ("entail" in m.more)
+    names = [*heads, *m.more]
+    axes = {n: {0: "batch", 1: "sequence"} if n in per_token or n in inputs else {0: "batch"} for n in [*inputs, *names]}
+    torch.onnx.export(m, (ids, mask, types), f"{a.out}/model.onnx", dynamo=False, opset_version=17,
+                      input_names=["input_ids", "attention_mask", "token_type_ids"], output_names=names,
+                      dynamic_axes=axes)
     out = []
     for n in names:
-        h = {"name": n, "output": n, "labels": heads[n].get("labels", []), "description": DESCRIPTION[n]}
-        if n == "embed":
+        h = {"name": n, "output": n, "labels": heads.get(n, {}).get("labels", []), "description": DESCRIPTION[n]}
+        if n == "fill_mask":
+            h |= {"task": "fill-mask"}
+        elif n == "entail":
+            h |= {"task": "zero-shot", "labels": ENTAIL_LABELS}
+        elif n == "embed":
             h |= {"task": "embedding", "labels": [], "normalize": True}
         elif "qa_outputs" in m.heads[n]:
             h |= {"task": "question-answering", "labels": []}

@@ -4,6 +4,8 @@
 //! ids, and per head the output's shape with its bits, or with their SHA-256 where there are more than
 //! [`FEW`]. `cargo run --release -p pocketbert-tests --bin golden` writes them with the generic kernels.
 
+pub mod tasks;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

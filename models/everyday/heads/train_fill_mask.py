@@ -144,7 +144,7 @@ def main():
             if step % 100 == 0:
                 print(f"step {step} of {steps}, loss {loss.item():.3f}, {time.time() - start:.0f} s", flush=True)
 
-    full = torch.full((28996,), float(bias.min()))
+    full = torch.full((28996,), float(bias.detach().min()))
     full[seen] = bias.detach()
     w = {k: v.half() for k, v in head.state_dict().items()} | {"vocab_projector.bias": full.half()}
     save_file({k: v.contiguous() for k, v in w.items()}, a.out)

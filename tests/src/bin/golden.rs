@@ -1,13 +1,13 @@
 //! Writes the golden answers of a model, from the kernels that define them.
 //!
-//! `cargo run --release -p pocketbert-tests --bin golden -- tiny everyday`
+//! `cargo run --release -p pocketbert-tests --bin golden -- tiny tiny-tasks everyday`
 
 use std::fmt::Write;
 use std::process::ExitCode;
 
 use pocketbert::Result;
 use pocketbert::kernels::Isa;
-use pocketbert_tests::{answer, model, root, texts};
+use pocketbert_tests::{answer, model, root, tasks, texts};
 
 fn main() -> ExitCode {
     for name in std::env::args().skip(1) {
@@ -20,6 +20,9 @@ fn main() -> ExitCode {
 }
 
 fn write(name: &str) -> Result<()> {
+    if name == "tiny-tasks" {
+        return write_tasks();
+    }
     // The generic kernels define the bits; on a model of full size they take minutes, and the test compares a part
     // with them.
     let isa = if name == "tiny" { Isa::Generic } else { Isa::best() };
@@ -39,4 +42,15 @@ fn write(name: &str) -> Result<()> {
     std::fs::write(&path, out).map_err(|e| pocketbert::Error::io(path.display(), &e))?;
     eprintln!("wrote {} ({n} cases)", path.display());
     Ok(())
+}
+
+/// The answers of tasks that are no raw outputs.
+fn write_tasks() -> Result<()> {
+    let m = std::sync::Arc::new(model("tiny")?);
+    let mut out = String::new();
+    for line in tasks::lines(&m, Isa::Generic)? {
+        let _ = writeln!(out, "{line}");
+    }
+    let path = root().join("tests/golden/tiny-tasks.jsonl");
+    std::fs::write(&path, out).map_err(|e| pocketbert::Error::io(path.display(), &e))
 }
