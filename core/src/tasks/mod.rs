@@ -6,11 +6,13 @@
 //! - [`MaskFiller`]: tokens for the gaps of a text.
 //! - [`ZeroShotClassifier`]: labels that are given with the call.
 //! - [`TokenClassifier`]: labelled spans.
+//! - [`QuestionAnswerer`]: answers to a question from a context.
 //!
 //! A task object is a thin layer over an [`Arc<Model>`](crate::model::Model): several tasks, and all threads,
 //! share one model and its weights.
 
 pub mod analyze;
+pub mod answer;
 pub mod classify;
 pub mod embed;
 pub mod fill_mask;
@@ -28,6 +30,7 @@ mod window;
 pub mod zero_shot;
 
 pub use analyze::{Analysis, AnalyzeOptions, Analyzer, HeadAnalysis, HeadAnswer};
+pub use answer::{Answer, AnswerHead, AnswerOptions, Answers, QuestionAnswerer};
 pub use classify::{Classification, ClassifyOptions, Scored, TextClassifier, WindowLabel};
 pub use embed::{EmbedHead, EmbedOptions, Role, TextEmbedder};
 pub use fill_mask::{Candidate, FillMaskHead, FillMaskOptions, FilledMask, MaskFill, MaskFiller};
