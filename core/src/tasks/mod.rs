@@ -6,7 +6,8 @@
 //! - [`MaskFiller`]: tokens for the gaps of a text.
 //! - [`ZeroShotClassifier`]: labels that are given with the call.
 //! - [`TokenClassifier`]: labelled spans.
-//! - [`QuestionAnswerer`]: answers to a question from a context.
+//! - [`QuestionAnswerer`]: answers to a question from a context. [`Summarizer`]: a text's main sentences.
+//! - [`Stream`]: answers to texts as they come; [`LongOptions`]: texts of any length, in every task.
 //!
 //! A task object is a thin layer over an [`Arc<Model>`](crate::model::Model): several tasks, and all threads,
 //! share one model and its weights.
@@ -24,6 +25,8 @@ mod observe;
 pub mod rerank;
 mod score;
 mod session;
+pub mod stream;
+pub mod summary;
 pub mod token_classify;
 pub mod vector;
 mod window;
@@ -39,6 +42,8 @@ pub use input::TextInput;
 pub use load::LoadState;
 pub use rerank::{Ranked, RerankHead, RerankOptions, Reranker};
 pub use session::CallOptions;
+pub use stream::Stream;
+pub use summary::{Centrality, Summarizer, Summary, SummaryOptions, SummarySentence};
 pub use token_classify::{Aggregation, Entity, TagHead, TagOptions, TagScheme, Tagged, TokenClassifier};
 pub use vector::{Embedding, Origin, VectorFormat, nearest};
 pub use window::{LongOptions, LongProgress, Progress, WindowMerge};
