@@ -20,7 +20,8 @@
 //! * [`TextClassifier`]: text to labels, with options, batches, cancellation and a deadline.
 //! * [`TextEmbedder`], [`Reranker`]: vectors, and documents by a query.
 //! * [`MaskFiller`], [`ZeroShotClassifier`]: gaps, and labels that are given with the call.
-//! * [`TokenClassifier`]: text to labelled spans. Long texts, in every task: [`tasks::LongOptions`].
+//! * [`TokenClassifier`]: text to labelled spans. [`QuestionAnswerer`]: question and context to answers. Long
+//!   texts, in every task: [`tasks::LongOptions`].
 //! * [`model::Model`]: any model and any of its outputs, on token ids: a bundle, an ONNX file or a hub-style folder.
 //! * [`text::Tokenizer`]: `tokenizer.json` to ids and spans, on untrusted input.
 //! * [`bundle::Bundle`]: the one-file format, mapped and verified.
@@ -50,8 +51,8 @@ pub mod text;
 pub use cancel::CancelToken;
 pub use error::{Error, ErrorKind, Result};
 pub use tasks::{
-    CallOptions, Classification, ClassifyOptions, LoadState, Scored, TagOptions, Tagged, TextClassifier,
-    TokenClassifier,
+    AnswerOptions, Answers, CallOptions, Classification, ClassifyOptions, LoadState, QuestionAnswerer,
+    Scored, TagOptions, Tagged, TextClassifier, TokenClassifier,
 };
 pub use tasks::{EmbedOptions, Embedding, Ranked, RerankOptions, Reranker, Role, TextEmbedder, VectorFormat};
 pub use tasks::{FillMaskOptions, MaskFill, MaskFiller, ZeroShot, ZeroShotClassifier, ZeroShotOptions};

@@ -173,6 +173,9 @@ fn head(h: &Head, m: &Manifest) -> Result<()> {
             )));
         }
     }
+    if h.no_answer.is_some_and(|t| !t.is_finite()) {
+        return Err(bad("`no_answer` is not finite"));
+    }
     tagging(h)?;
     if let Some(p) = &h.prefixes {
         text_len("prefixes.query", &p.query)?;

@@ -154,6 +154,10 @@ pub struct Head {
     /// Whether the vector is divided by its length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub normalize: Option<bool>,
+    /// Of a question answering head that learned from questions without an answer: there is none if the null
+    /// answer's logits exceed the best answer's by more than this. Finite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_answer: Option<f32>,
     /// Text put in front of inputs of an embedding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefixes: Option<Prefixes>,
@@ -178,6 +182,7 @@ impl Head {
             tagging: None,
             pooling: None,
             normalize: None,
+            no_answer: None,
             prefixes: None,
             description: String::new(),
         }

@@ -1,5 +1,7 @@
 //! [`TextEmbedder`]: texts to vectors whose angle tells how near their meanings are.
 
+mod long;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -254,6 +256,16 @@ impl TextEmbedder {
     }
 }
 
+/// What stands before each text.
+fn prefix<'a>(head: &'a EmbedHead, options: &'a EmbedOptions) -> &'a str {
+    match (&options.prefix, options.role) {
+        (Some(p), _) => p.as_str(),
+        (None, Role::Text) => "",
+        (None, Role::Query) => &head.prefixes.query,
+        (None, Role::Document) => &head.prefixes.document,
+    }
+}
+
 /// The vectors of `texts`; `saw` books each text.
 pub(super) fn embed_all(
     model: &Model,
@@ -263,12 +275,7 @@ pub(super) fn embed_all(
     saw: impl Fn(&Seen),
 ) -> Result<Vec<Embedding>> {
     let how = Pooled::new(model, head, options)?;
-    let prefix = match (&options.prefix, options.role) {
-        (Some(p), _) => p.as_str(),
-        (None, Role::Text) => "",
-        (None, Role::Query) => &head.prefixes.query,
-        (None, Role::Document) => &head.prefixes.document,
-    };
+    let prefix = prefix(head, options);
     let limits = [options.max_length, head.max_length];
     let length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
     let encode =
@@ -328,8 +335,13 @@ impl Pooled {
     }
 
     fn vector(&self, rows: &[f32]) -> Result<Embedding> {
+        self.keep(self.pool(rows)?)
+    }
+
+    /// One vector of the rows of a text, of unit length if that is asked for.
+    fn pool(&self, rows: &[f32]) -> Result<Vec<f32>> {
         let c = self.channels;
-        let v = with_default_float_env(|| -> Result<Vec<f32>> {
+        with_default_float_env(|| -> Result<Vec<f32>> {
             let mut v = vec![0.0; c];
             let first = rows.get(..c).ok_or_else(|| Error::internal("an output without rows"))?;
             match self.pooling {
@@ -349,7 +361,11 @@ impl Pooled {
                 kernels::l2_normalize(self.isa, &mut v, c)?;
             }
             Ok(v)
-        })?;
+        })
+    }
+
+    /// The vector in the dimensions and form that are asked for.
+    fn keep(&self, v: Vec<f32>) -> Result<Embedding> {
         let e = Embedding::new(v, self.origin, self.normalize)?;
         match self.dims {
             Some(d) => e.truncated(d)?.to_format(self.format),

@@ -150,6 +150,21 @@ impl LongOptions {
     }
 }
 
+impl LongOptions {
+    /// Tells whoever wants to know that the `windows`th window, `w`, is answered.
+    pub(super) fn report(&self, windows: usize, w: &Window, text: &Long) {
+        if let Some(progress) = &self.progress {
+            let total = text.total();
+            let done = match (text, w.last) {
+                (_, true) => total,
+                (Long::Words(_), _) => w.words().end,
+                _ => w.span().end,
+            };
+            (progress.0)(LongProgress { windows, done, total });
+        }
+    }
+}
+
 /// What the windows of a text were.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Read {
@@ -184,7 +199,6 @@ pub(super) fn run_windows(
     });
     let tokenizer = model.tokenizer()?;
     let mut seen = Read::default();
-    let total = text.total();
     run_stream(model, outputs, checked, call, TOKENS_PER_LONG_RUN, |w: Window, rows| {
         sink(&w, rows)?;
         seen.windows += 1;
@@ -193,14 +207,7 @@ pub(super) fn run_windows(
         let own = w.encoding.ids.get(w.own.clone()).unwrap_or_default();
         seen.unknown += own.iter().filter(|&&id| Some(id) == unknown).count();
         seen.text_tokens = w.first + w.tokens.len();
-        if let Some(progress) = &long.progress {
-            let done = match (&text, w.last) {
-                (_, true) => total,
-                (Long::Words(_), _) => w.words().end,
-                _ => w.span().end,
-            };
-            (progress.0)(LongProgress { windows: seen.windows, done, total });
-        }
+        long.report(seen.windows, &w, &text);
         stop.check()
     })?;
     Ok(seen)

@@ -7,6 +7,7 @@
 //! - [`Encoding`] is what a model eats (ids, type ids) and what an answer needs (byte [`Span`]s, word and
 //!   sequence numbers, what was cut).
 //! - [`Windows`] reads a text of any length in overlapping stretches, tokenised as they are needed.
+//! - [`sentences`] finds where sentences begin and end.
 //! - [`SpanMapper`] turns byte spans into character (code point) and UTF-16 spans.
 //!
 //! # Threads
@@ -23,6 +24,7 @@ mod component;
 mod encoding;
 mod json;
 mod limits;
+mod sentences;
 mod spans;
 mod template;
 mod tokenizer;
@@ -33,6 +35,7 @@ mod tests;
 
 pub use encoding::{Cut, EncodeOptions, Encoding, Truncated, Truncation};
 pub use limits::{MAX_FILE_BYTES, MAX_TEXT_BYTES};
+pub use sentences::sentences;
 pub use spans::{Span, SpanMapper};
 pub use tokenizer::{Tokenizer, caught_panics, model_max_length};
 pub use windows::{Window, Windows};
