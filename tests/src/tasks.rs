@@ -31,13 +31,16 @@ pub fn lines(model: &Arc<Model>, isa: Isa) -> Result<Vec<Value>> {
     let call = CallOptions { kernel: Some(isa), ..CallOptions::default() };
     let mut out = vec![];
     let embedder = TextEmbedder::from_model(model.clone(), None)?;
-    for (format, dims) in [(VectorFormat::F32, None), (VectorFormat::F16, Some(48)), (VectorFormat::I8, None)] {
+    for (format, dims) in [(VectorFormat::F32, None), (VectorFormat::F16, Some(48)), (VectorFormat::I8, None)]
+    {
         let options = EmbedOptions { format, dims, call: call.clone(), ..EmbedOptions::default() };
         let v = embedder.embed_batch_with(&TEXTS, &options)?;
         let first = v.first().ok_or_else(|| pocketbert::Error::internal("no vector"))?;
         let cosines = v.iter().map(|e| first.cosine(e)).collect::<Result<Vec<_>>>()?;
         let values: Vec<_> = v.iter().map(|e| bits(&e.values())).collect();
-        out.push(json!({"task": "embed", "format": format.name(), "values": values, "cosines": bits(&cosines)}));
+        out.push(
+            json!({"task": "embed", "format": format.name(), "values": values, "cosines": bits(&cosines)}),
+        );
     }
     let ranker = Reranker::from_model(model.clone(), None)?;
     let options = RerankOptions { call: call.clone(), ..RerankOptions::default() };
@@ -60,7 +63,9 @@ pub fn lines(model: &Arc<Model>, isa: Isa) -> Result<Vec<Value>> {
         for a in classifier.classify_batch_with(&TEXTS, &LABELS, &options)? {
             let order: Vec<usize> = a.labels.iter().map(|l| l.index).collect();
             let numbers: Vec<f32> = a.labels.iter().flat_map(|l| [l.entailment, l.probability]).collect();
-            out.push(json!({"task": "zero-shot", "multi": multi_label, "order": order, "numbers": bits(&numbers)}));
+            out.push(
+                json!({"task": "zero-shot", "multi": multi_label, "order": order, "numbers": bits(&numbers)}),
+            );
         }
     }
     Ok(out)

@@ -8,7 +8,7 @@ use super::isa::Isa;
 use super::math::{Activation, activate16};
 use super::pack::{PANEL, PackedI8};
 use super::quant::{QuantRows, RowQuant};
-use super::tile::{self, DotTile, Job, Sums, TileInput};
+use super::tile::{self, DotTile, Job, Pieces, Sums, TileInput, UsualSums};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -131,21 +131,27 @@ impl Job for Layer<'_> {
     }
 }
 
-/// The loop over tiles: blocks of rows, in them groups of panels, in them tiles of rows.
+/// The loop over tiles: blocks of rows, in them groups of panels, in them tiles of rows. A tile's sums are finished
+/// while the next tile's products run, where the tile can do both.
 #[inline(always)]
 fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
     let (n, panel_stride) = (w.weights.n(), w.weights.k_padded() * PANEL);
     let block = (BLOCK_BYTES / x.stride).max(D::ROWS).next_multiple_of(D::ROWS);
-    let mut sums = [Sums::ZERO; 2];
+    let (mut sums, mut before) = (&mut [Sums::ZERO; 2], &mut [Sums::ZERO; 2]);
     let ends = [x.split.unwrap_or(x.stride), x.stride];
     let segments = 1 + usize::from(x.split.is_some());
+    let layer = Finish { x, w, bias: D::BIAS };
+    let mut tile_before = Place { rows: 0..0, columns: 0..0 };
     let mut start = 0;
     while start < x.rows {
         let end = x.rows.min(start + block);
         let mut n0 = 0;
         while n0 < n {
-            let columns = (D::PANELS * PANEL).min(n - n0);
-            let panels = columns.div_ceil(PANEL);
+            let panels = match (n - n0).div_ceil(PANEL).min(D::panels(end - start)) {
+                3 => 2,
+                panels => panels,
+            };
+            let columns = (panels * PANEL).min(n - n0);
             let weights = &w.weights.data()[n0 / PANEL * panel_stride..][..panels * panel_stride];
             // Tiles of nearly the same height: 16 rows as 6, 5, 5 and not 6, 6, 4.
             let mut m0 = start;
@@ -159,6 +165,7 @@ fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
             while m0 < end {
                 let rows = (end - m0).div_ceil(tiles);
                 tiles -= 1;
+                let mut other = Rest::new(dot, &layer, before, tile_before, &mut *out);
                 let mut soon = shares.next().unwrap_or(&[]);
                 let mut k0 = 0;
                 for s in 0..segments {
@@ -172,50 +179,135 @@ fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
                         k: ends[s] - k0,
                         soon,
                     };
-                    dot.dot(&tile, &mut sums[s]);
+                    dot.dot_and(&tile, &mut sums[s], &mut other);
                     soon = &[];
                     k0 = ends[s];
                 }
-                finish(D::BIAS, &sums, x, w, m0..m0 + rows, n0..n0 + columns, out);
+                other.finish();
+                tile_before = Place { rows: m0..m0 + rows, columns: n0..n0 + columns };
+                (sums, before) = (before, sums);
                 m0 += rows;
             }
             n0 += columns;
         }
         start = end;
     }
+    Rest::new(dot, &layer, before, tile_before, out).finish();
 }
 
-/// From the integer sums of a tile to finished floats.
-#[inline(always)]
-fn finish(
+/// From integer sums to floats: what is the same for all tiles of a layer.
+struct Finish<'a> {
+    x: &'a Input<'a>,
+    w: &'a LinearI8<'a>,
     bias: i32,
-    sums: &[Sums; 2],
-    x: &Input,
-    w: &LinearI8,
+}
+
+impl Finish<'_> {
+    /// Whether the layer is of the usual kind, whose sums can be finished among the next tile's products.
+    #[inline(always)]
+    fn usual(&self) -> bool {
+        self.w.zero.is_none() && matches!(self.w.activation, Activation::None | Activation::GeluErf)
+    }
+}
+
+/// Rows and columns of a tile.
+struct Place {
     rows: Range<usize>,
     columns: Range<usize>,
-    out: &mut [f32],
-) {
-    let n = w.weights.n();
-    let (mut n0, mut panel) = (columns.start, 0);
-    while n0 + PANEL <= columns.end {
-        let channels = Channels::new(x, w, n0, PANEL);
-        for (r, m) in rows.clone().enumerate() {
-            let y = finish16(bias, [&sums[0].0[r][panel], &sums[1].0[r][panel]], x, w, m, &channels);
-            if let Some(to) = out[m * n + n0..].first_chunk_mut() {
-                *to = y;
+}
+
+/// What is left to do of a tile whose sums are there, a panel of a row at a time.
+struct Rest<'a, D: DotTile> {
+    dot: D,
+    layer: &'a Finish<'a>,
+    sums: &'a [Sums; 2],
+    at: Place,
+    /// Row and panel that are next.
+    next: (usize, usize),
+    /// Panels that can be done in pieces.
+    whole: usize,
+    out: &'a mut [f32],
+}
+
+impl<'a, D: DotTile> Rest<'a, D> {
+    #[inline(always)]
+    fn new(dot: D, layer: &'a Finish<'a>, sums: &'a [Sums; 2], at: Place, out: &'a mut [f32]) -> Self {
+        let whole = if layer.usual() { at.columns.len() / PANEL } else { 0 };
+        Rest { dot, layer, sums, at, next: (0, 0), whole, out }
+    }
+
+    /// Does all that is left.
+    #[inline(always)]
+    fn finish(mut self) {
+        while self.left() > 0 {
+            self.step();
+        }
+        let Finish { x, w, bias } = *self.layer;
+        let n = w.weights.n();
+        let Place { rows, columns } = self.at;
+        for (panel, n0) in columns.clone().step_by(PANEL).enumerate().skip(self.whole) {
+            let lanes = PANEL.min(columns.end - n0);
+            let channels = Channels::new(x, w, n0, lanes);
+            for (r, m) in rows.clone().enumerate() {
+                let sums = [&self.sums[0].0[r][panel], &self.sums[1].0[r][panel]];
+                let mut y = finish16(bias, sums, x, w, m, &channels);
+                activate16(&mut y, w.activation);
+                let row = &mut self.out[m * n + n0..][..lanes];
+                match row.first_chunk_mut() {
+                    Some(to) => *to = y,
+                    None => row.copy_from_slice(&y[..lanes]),
+                }
             }
         }
-        (n0, panel) = (n0 + PANEL, panel + 1);
     }
-    if n0 < columns.end {
-        let lanes = columns.end - n0;
-        let channels = Channels::new(x, w, n0, lanes);
-        for (r, m) in rows.clone().enumerate() {
-            let y = finish16(bias, [&sums[0].0[r][panel], &sums[1].0[r][panel]], x, w, m, &channels);
-            out[m * n + n0..][..lanes].copy_from_slice(&y[..lanes]);
+}
+
+impl<D: DotTile> Pieces for Rest<'_, D> {
+    #[inline(always)]
+    fn left(&self) -> usize {
+        let rows = self.at.rows.len();
+        (self.whole * rows).saturating_sub(self.next.1 * rows + self.next.0)
+    }
+
+    #[inline(always)]
+    fn step(&mut self) {
+        let (r, panel) = self.next;
+        if panel >= self.whole {
+            return;
+        }
+        self.next = if r + 1 < self.at.rows.len() { (r + 1, panel) } else { (0, panel + 1) };
+        let Finish { x, w, bias } = *self.layer;
+        let n = w.weights.n();
+        let (m, n0) = (self.at.rows.start + r, self.at.columns.start + panel * PANEL);
+        let two = x.split.is_some();
+        let row = |s: usize| x.meta[if two { 2 * m + s } else { m }];
+        let segment = |s: usize, row: RowQuant| {
+            let at = if two { s * n } else { 0 };
+            (&self.sums[s].0[r][panel], row.zero.wrapping_sub(bias), row.scale, sixteen(w.col_sum, at + n0))
+        };
+        let sums = UsualSums {
+            segments: [segment(0, row(0)), segment(1, row(1))],
+            two,
+            scale: match w.scale {
+                [one] => Err(*one),
+                scale => Ok(sixteen(scale, n0)),
+            },
+            bias: w.bias.map(|b| sixteen(b, n0)),
+        };
+        let mut y = self.dot.finish(&sums);
+        if w.activation == Activation::GeluErf {
+            activate16(&mut y, Activation::GeluErf);
+        }
+        if let Some(to) = self.out[m * n + n0..].first_chunk_mut() {
+            *to = y;
         }
     }
+}
+
+/// 16 values from `at`, all of which exist.
+#[inline(always)]
+fn sixteen<T>(v: &[T], at: usize) -> &[T; PANEL] {
+    v[at..].first_chunk().expect("a whole panel")
 }
 
 /// What 16 output channels bring to the sums.
@@ -279,7 +371,6 @@ fn finish16(
             y[l] += channels.bias[l];
         }
     }
-    activate16(&mut y, w.activation);
     y
 }
 

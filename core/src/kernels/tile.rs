@@ -6,7 +6,7 @@ use super::pack::PANEL;
 
 /// Most rows and panels of a tile on any ISA.
 pub(super) const TILE_ROWS: usize =
-    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { 24 } else { 8 };
+    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { 24 } else { 12 };
 pub(super) const TILE_PANELS: usize = 4;
 
 /// The integer sums of a tile: row, panel, column.
@@ -52,8 +52,90 @@ pub(super) trait DotTile: Copy {
     const PANELS: usize;
     /// What the tile takes from every activation: 0, or 128 where both operands must be signed.
     const BIAS: i32;
+    /// Panels per tile for `rows` rows, up to [`TILE_PANELS`]: few rows leave registers for more.
+    #[inline(always)]
+    fn panels(_rows: usize) -> usize {
+        Self::PANELS
+    }
+
     /// `sums[r][c] = sum over k of (a[r][k] - BIAS) * w[k][c]`, wrapping.
     fn dot(self, tile: &TileInput, sums: &mut Sums);
+
+    /// [`dot`](DotTile::dot) that does pieces of other work on the way, in the shadow of its products: as many as
+    /// it likes, down to none.
+    #[inline(always)]
+    fn dot_and(self, tile: &TileInput, sums: &mut Sums, _other: &mut impl Pieces) {
+        self.dot(tile, sums);
+    }
+
+    /// [`UsualSums::finish`], by hand where the compiler does not see that its arrays are vectors.
+    #[inline(always)]
+    fn finish(self, sums: &UsualSums) -> [f32; PANEL] {
+        sums.finish()
+    }
+}
+
+/// A row's sums of one panel of a linear layer whose weights have no zero points, and all that makes them floats.
+pub(super) struct UsualSums<'a> {
+    /// Sums, zero point (less the tile's bias), scale of the row and column sums, per segment.
+    pub segments: [(&'a [i32; PANEL], i32, f32, &'a [i32; PANEL]); 2],
+    /// Whether the second segment counts.
+    pub two: bool,
+    /// Scale per channel; `Err` is one for all.
+    pub scale: Result<&'a [f32; PANEL], f32>,
+    pub bias: Option<&'a [f32; PANEL]>,
+}
+
+impl UsualSums<'_> {
+    /// Without zero points, times the row's scale, the segments added, times the channel's scale, plus the bias.
+    #[inline(always)]
+    pub fn finish(&self) -> [f32; PANEL] {
+        let mut y = [0.0; PANEL];
+        let (sums, zero, scale, col_sum) = self.segments[0];
+        for l in 0..PANEL {
+            y[l] = sums[l].wrapping_sub(zero.wrapping_mul(col_sum[l])) as f32 * scale;
+        }
+        if self.two {
+            let (sums, zero, scale, col_sum) = self.segments[1];
+            for l in 0..PANEL {
+                y[l] += sums[l].wrapping_sub(zero.wrapping_mul(col_sum[l])) as f32 * scale;
+            }
+        }
+        let scale = match self.scale {
+            Ok(scale) => *scale,
+            Err(one) => [one; PANEL],
+        };
+        for l in 0..PANEL {
+            y[l] *= scale[l];
+        }
+        if let Some(bias) = self.bias {
+            for l in 0..PANEL {
+                y[l] += bias[l];
+            }
+        }
+        y
+    }
+}
+
+/// Work in small pieces: compiled into tiles, so it must be `#[inline(always)]` and small.
+pub(super) trait Pieces {
+    /// Pieces left.
+    fn left(&self) -> usize;
+    /// Does one; nothing if none is left.
+    fn step(&mut self);
+}
+
+/// No work.
+pub(super) struct Nothing;
+
+impl Pieces for Nothing {
+    #[inline(always)]
+    fn left(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn step(&mut self) {}
 }
 
 /// Work on integer tiles: compiled once for every instruction set, so it must be `#[inline(always)]`.
