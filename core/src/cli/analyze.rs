@@ -13,6 +13,7 @@ use super::{Outcome, classify, load, metrics};
 use crate::tasks::{
     Analysis, AnalyzeOptions, Analyzer, CallOptions, Classification, HeadAnalysis, HeadAnswer,
 };
+use crate::tasks::{Embedding, Entity, Tagged};
 
 /// Columns of a bar, where there is room.
 const BAR: usize = 20;
@@ -92,6 +93,8 @@ fn to_json(a: &Analysis) -> Outcome<String> {
     for h in &a.heads {
         let answer = match &h.answer {
             HeadAnswer::Labels(c) => classify::to_json(&h.head, c)?,
+            HeadAnswer::Tags(t) => tags_json(&h.head, t)?,
+            HeadAnswer::Vector(v) => vector_json(&h.head, v)?,
         };
         heads.push(format!("{}:{answer}", json!(h.head)));
     }
@@ -120,7 +123,7 @@ fn picture(text: &str, a: &Analysis, paint: Paint) -> String {
     for (h, name) in a.heads.iter().zip(&names) {
         // The name stands beside the first line only.
         let mut name = name.as_str();
-        for line in lines(h, paint, paint.columns.saturating_sub(left + 4)) {
+        for line in lines(h, text, paint, paint.columns.saturating_sub(left + 4)) {
             let side = pad(std::mem::take(&mut name), left);
             out.push_str(&format!("  {}  {line}\n", paint.paint(Look::Dim, &side)));
         }
@@ -129,10 +132,86 @@ fn picture(text: &str, a: &Analysis, paint: Paint) -> String {
 }
 
 /// What one head says, in lines of at most `columns` columns.
-fn lines(h: &HeadAnalysis, paint: Paint, columns: usize) -> Vec<String> {
+fn lines(h: &HeadAnalysis, text: &str, paint: Paint, columns: usize) -> Vec<String> {
     match &h.answer {
         HeadAnswer::Labels(c) => labels(c, paint, columns),
+        HeadAnswer::Tags(t) => tags(t, text, paint, columns),
+        HeadAnswer::Vector(v) => vec![paint.paint(Look::Dim, &vector(v, columns))],
     }
+}
+
+/// Found stretches of the text, one a line, with their labels.
+fn tags(t: &Tagged, text: &str, paint: Paint, columns: usize) -> Vec<String> {
+    if t.entities.is_empty() {
+        return vec![paint.paint(Look::Dim, "(none)")];
+    }
+    let half = (columns / 2).max(6);
+    let found: Vec<String> = t.entities.iter().map(|e| shorten(&visible(e.of(text)), half)).collect();
+    let wide = found.iter().map(|f| width(f)).max().unwrap_or(0);
+    let line = |(e, f): (&Entity, &String)| {
+        let gap = " ".repeat(wide - width(f));
+        let score = format!("{:.3}", e.score);
+        let room = columns.saturating_sub(wide + 2 + score.len() + 2);
+        let label = shorten(&visible(&e.label), room.max(1));
+        format!(
+            "{}{gap}  {}",
+            paint.paint(Look::Span, f),
+            paint.paint(Look::Dim, &format!("{score}  {label}"))
+        )
+    };
+    t.entities.iter().zip(&found).map(line).collect()
+}
+
+/// How many numbers, and the first of them.
+fn vector(v: &Embedding, columns: usize) -> String {
+    let values = v.values();
+    let mut out = format!("{} numbers:", values.len());
+    for x in &values {
+        let next = format!(" {x:.3}");
+        if width(&out) + next.len() + 2 > columns {
+            break;
+        }
+        out.push_str(&next);
+    }
+    out.push_str(" …");
+    shorten(&out, columns)
+}
+
+/// Spans in bytes, characters and UTF-16 units.
+fn tags_json(head: &str, t: &Tagged) -> Outcome<String> {
+    #[derive(serde::Serialize)]
+    struct Part<'a> {
+        label: &'a str,
+        score: f32,
+        bytes: [usize; 2],
+        chars: [usize; 2],
+        utf16: [usize; 2],
+    }
+    let two = |s: crate::text::Span| [s.start, s.end];
+    let parts: Vec<_> = t
+        .entities
+        .iter()
+        .map(|e| Part {
+            label: &e.label,
+            score: e.score,
+            bytes: two(e.bytes),
+            chars: two(e.chars),
+            utf16: two(e.utf16),
+        })
+        .collect();
+    Ok(format!(
+        "{{\"head\":{},\"entities\":{},\"tokens\":{},\"truncated\":{},\"model_version\":{}}}",
+        json!(head),
+        serde_json::to_string(&parts)?,
+        t.token_count,
+        t.truncated,
+        json!(t.model_version)
+    ))
+}
+
+fn vector_json(head: &str, v: &Embedding) -> Outcome<String> {
+    let values = serde_json::to_string(&v.values())?;
+    Ok(format!("{{\"head\":{},\"dims\":{},\"vector\":{values}}}", json!(head), v.dims()))
 }
 
 /// Bars with numbers, aligned; on a narrow terminal numbers alone.

@@ -91,8 +91,7 @@ impl Snapshot {
     /// Adds the numbers of another object of the same task, head and version. Of the times of opening and of the
     /// first call the longer ones stay, of drift the latest window.
     pub fn merge(&mut self, other: &Snapshot) {
-        let longer = |a: Option<Duration>, b: Option<Duration>| a.max(b);
-        self.load = longer(self.load, other.load);
+        self.load = self.load.max(other.load);
         self.cold = match (self.cold, other.cold) {
             (Some(a), Some(b)) => Some(if b.total > a.total { b } else { a }),
             (a, b) => a.or(b),

@@ -240,7 +240,7 @@ fn json_and_attributes_tell_what_the_snapshot_holds() {
         |n: &String| n.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "._".contains(c));
     assert!(a.keys().all(name), "{a:?}");
     let empty = Metrics::new("x").snapshot();
-    assert!(to_json(&[empty.clone()]).contains("\"cold_ns\":null"));
+    assert!(to_json(std::slice::from_ref(&empty)).contains("\"cold_ns\":null"));
     parse(&to_prometheus(&[empty]));
 }
 
@@ -351,7 +351,7 @@ fn many_threads_share_a_monitor_and_no_text_is_lost() {
         }
     });
     let judged = *judged.lock().unwrap();
-    assert!(judged <= 4000 && judged >= 2000, "{judged}");
+    assert!((2000..=4000).contains(&judged), "{judged}");
 }
 
 #[test]

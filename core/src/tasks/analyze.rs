@@ -4,13 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::classify::{self, Classification, ClassifyOptions, Decoder};
+use super::embed::{self, EmbedHead, EmbedOptions, Pooled};
 use super::head::ClassifierHead;
 use super::load::LoadState;
 use super::observe::{TaskHead, saw};
 use super::session::{CallOptions, Session, run_each};
+use super::token_classify::{Input, Tag, TagHead, TagOptions, Tagged};
+use super::vector::Embedding;
 use crate::bundle::manifest::Task;
 use crate::error::{Error, ErrorKind, Result};
-use crate::metrics::{Metrics, Snapshot};
+use crate::metrics::{Metrics, Seen, Snapshot};
 use crate::model::{Model, OpenOptions};
 use crate::text::{EncodeOptions, Encoding, Truncation};
 
@@ -35,6 +38,10 @@ pub struct AnalyzeOptions {
 pub enum HeadAnswer {
     /// Of a head that classifies texts: what [`TextClassifier`](super::TextClassifier) answers.
     Labels(Classification),
+    /// Of a head that labels tokens: what [`TokenClassifier`](super::TokenClassifier) answers.
+    Tags(Tagged),
+    /// Of a head that makes vectors: what [`TextEmbedder`](super::TextEmbedder) answers.
+    Vector(Embedding),
 }
 
 /// One head's part of an analysis.
@@ -113,6 +120,8 @@ struct Reader {
 #[derive(Debug)]
 enum Kind {
     Labels(ClassifierHead),
+    Tags(TagHead),
+    Vector(EmbedHead),
 }
 
 impl TaskHead for Heads {
@@ -131,22 +140,30 @@ impl Heads {
     fn find(model: &Model, _: Option<&str>) -> Result<Heads> {
         let mut heads = Heads { readers: vec![], others: vec![] };
         let labels = ClassifierHead::all(model)?;
+        let tags = TagHead::all(model)?;
         let named: Vec<(String, Task)> = match model.bundle() {
             Some(b) => b.manifest().heads.iter().map(|h| (h.name.clone(), h.task)).collect(),
-            None => labels.iter().map(|h| (h.name.clone(), Task::TextClassification)).collect(),
+            None => {
+                let classes = labels.iter().map(|h| (h.name.clone(), Task::TextClassification));
+                classes.chain(tags.iter().map(|h| (h.name.clone(), Task::TokenClassification))).collect()
+            }
         };
         for (name, task) in named {
             let head = match task {
-                Task::TextClassification => {
-                    labels.iter().find(|h| h.name == name).cloned().map(Kind::Labels).ok_or("is not readable")
-                }
-                Task::FillMask => Err("needs a text with a mask"),
-                Task::ZeroShot => Err("needs labels to choose from"),
-                _ => Err("cannot be asked together with others"),
+                Task::TextClassification => labels.iter().find(|h| h.name == name).cloned().map(Kind::Labels),
+                Task::TokenClassification => tags.iter().find(|h| h.name == name).cloned().map(Kind::Tags),
+                Task::Embedding => Some(Kind::Vector(EmbedHead::find(model, Some(&name))?)),
+                _ => None,
+            };
+            let needs = match task {
+                Task::QuestionAnswering => "needs a question",
+                Task::FillMask => "needs a text with a mask",
+                Task::ZeroShot => "needs labels to choose from",
+                _ => "cannot be read",
             };
             match head {
-                Ok(head) => heads.readers.push(Reader::new(model, name, task, head)),
-                Err(why) => heads.others.push((name, why)),
+                Some(head) => heads.readers.push(Reader::new(model, name, task, head)),
+                None => heads.others.push((name, needs)),
             }
         }
         match heads.readers.is_empty() {
@@ -187,6 +204,8 @@ impl Reader {
         let (info, metrics) = (model.info(), Metrics::new("analyze"));
         let labels = match &head {
             Kind::Labels(h) => h.labels.len(),
+            Kind::Tags(h) => h.labels.len(),
+            Kind::Vector(_) => 0,
         };
         metrics.identify(&info.name, &info.version, &name, labels);
         Reader { name, task, head, metrics }
@@ -196,44 +215,80 @@ impl Reader {
     fn output(&self) -> usize {
         match &self.head {
             Kind::Labels(h) => h.index,
+            Kind::Tags(h) => h.index,
+            Kind::Vector(h) => h.index,
         }
     }
 
-    /// How its own task would encode.
-    fn encode(&self, model: &Model, o: &AnalyzeOptions) -> EncodeOptions {
-        match &self.head {
-            Kind::Labels(h) => classify::encode_options(model, h, &o.classify()),
-        }
-    }
-
-    fn decoder<'a>(&'a self, model: &'a Model, o: &AnalyzeOptions) -> Result<HeadDecoder<'a>> {
-        match &self.head {
-            Kind::Labels(h) => Ok(HeadDecoder::Labels(Decoder::new(model, h, &o.classify())?)),
-        }
+    /// How its own task encodes texts, and turns rows into answers.
+    fn part<'a>(&'a self, model: &'a Model, o: &'a Own) -> Result<(EncodeOptions, Decode<'a>)> {
+        Ok(match &self.head {
+            Kind::Labels(h) => {
+                let d = Decoder::new(model, h, &o.classify)?;
+                (classify::encode_options(model, h, &o.classify), Decode::Labels(d))
+            }
+            Kind::Tags(h) => {
+                let tag = Tag::new(h, &o.tag)?;
+                (tag.encode_options(model), Decode::Tags(tag))
+            }
+            Kind::Vector(h) => {
+                (embed::encode_options(model, h, &o.embed), Decode::Vector(Pooled::new(model, h, &o.embed)?))
+            }
+        })
     }
 }
 
 /// Turns one head's rows into its answer, the way its own task does.
-enum HeadDecoder<'a> {
+enum Decode<'a> {
     Labels(Decoder<'a>),
+    Tags(Tag<'a>),
+    Vector(Pooled),
 }
 
-impl HeadDecoder<'_> {
-    fn answer(&self, rows: &[f32], e: &Encoding, metrics: &Metrics) -> Result<HeadAnswer> {
+impl Decode<'_> {
+    fn answer(
+        &self,
+        rows: &[f32],
+        text: &str,
+        e: &Encoding,
+        version: &str,
+        metrics: &Metrics,
+    ) -> Result<HeadAnswer> {
         match self {
-            HeadDecoder::Labels(d) => Ok(HeadAnswer::Labels(d.answer(rows, e, |seen| saw(metrics, seen))?)),
+            Decode::Labels(d) => Ok(HeadAnswer::Labels(d.answer(rows, e, |seen| saw(metrics, seen))?)),
+            Decode::Tags(t) => {
+                let tagged = t.answer(&Input::Text(text), e, &[rows], version, |seen| saw(metrics, seen))?;
+                Ok(HeadAnswer::Tags(tagged))
+            }
+            Decode::Vector(p) => {
+                saw(metrics, &Seen::of(e, None, &[]));
+                Ok(HeadAnswer::Vector(p.vector(rows)?))
+            }
         }
     }
 }
 
+/// The options as each task has them.
+struct Own {
+    classify: ClassifyOptions,
+    tag: TagOptions,
+    embed: EmbedOptions,
+}
+
 impl AnalyzeOptions {
-    fn classify(&self) -> ClassifyOptions {
-        ClassifyOptions {
-            top_k: self.top_k,
-            truncation: self.truncation,
-            max_length: self.max_length,
-            call: self.call.clone(),
-            ..ClassifyOptions::default()
+    fn own(&self) -> Own {
+        let (truncation, max_length) = (self.truncation, self.max_length);
+        let call = || self.call.clone();
+        Own {
+            classify: ClassifyOptions {
+                top_k: self.top_k,
+                truncation,
+                max_length,
+                call: call(),
+                ..Default::default()
+            },
+            tag: TagOptions { truncation, max_length, call: call(), ..Default::default() },
+            embed: EmbedOptions { truncation, max_length, call: call(), ..Default::default() },
         }
     }
 }
@@ -353,10 +408,12 @@ impl Analyzer {
     fn run(&self, texts: &[&str], options: &AnalyzeOptions) -> Result<Vec<Analysis>> {
         self.session.observe(texts.len(), |model, heads| {
             let chosen = heads.chosen(&options.heads)?;
+            let own = options.own();
             let mut parts = vec![];
             for &r in &chosen {
                 let reader = &heads.readers[r];
-                parts.push((reader, reader.encode(model, options), reader.decoder(model, options)?));
+                let (encode, decode) = reader.part(model, &own)?;
+                parts.push((reader, encode, decode));
             }
             let version = &model.info().version;
             let empty = || Analysis {
@@ -382,10 +439,11 @@ impl Analyzer {
                 outputs.dedup();
                 run_each(model, &outputs, &encodings, &options.call, |i, rows| {
                     for &p in &group {
-                        let (reader, _, decoder) = &parts[p];
+                        let (reader, _, decode) = &parts[p];
                         let at = outputs.iter().position(|o| *o == reader.output());
                         let rows = at.and_then(|a| rows.get(a).copied()).unwrap_or_default();
-                        slots[i][p] = Some(decoder.answer(rows, &encodings[i], &reader.metrics)?);
+                        let e = &encodings[i];
+                        slots[i][p] = Some(decode.answer(rows, texts[i], e, version, &reader.metrics)?);
                     }
                     answers[i].token_count = answers[i].token_count.max(encodings[i].len());
                     answers[i].truncated |= encodings[i].truncated.is_some();
@@ -397,11 +455,8 @@ impl Analyzer {
                 answer.heads = named
                     .map(|(answer, r)| HeadAnalysis { head: r.name.clone(), task: r.task, answer })
                     .collect();
-                let seen = crate::metrics::Seen {
-                    tokens: answer.token_count,
-                    truncated: answer.truncated,
-                    ..Default::default()
-                };
+                let seen =
+                    Seen { tokens: answer.token_count, truncated: answer.truncated, ..Default::default() };
                 self.session.saw(&seen);
             }
             Ok(answers)

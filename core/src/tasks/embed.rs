@@ -276,10 +276,7 @@ pub(super) fn embed_all(
 ) -> Result<Vec<Embedding>> {
     let how = Pooled::new(model, head, options)?;
     let prefix = prefix(head, options);
-    let limits = [options.max_length, head.max_length];
-    let length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
-    let encode =
-        EncodeOptions { max_length: length, truncation: options.truncation, ..EncodeOptions::default() };
+    let encode = encode_options(model, head, options);
     let (stop, tokenizer) = (options.call.stop(), model.tokenizer()?);
     let mut encodings = Vec::with_capacity(texts.len());
     for text in texts {
@@ -298,8 +295,15 @@ pub(super) fn embed_all(
     Ok(vectors)
 }
 
+/// How texts for `head` are encoded.
+pub(super) fn encode_options(model: &Model, head: &EmbedHead, o: &EmbedOptions) -> EncodeOptions {
+    let limits = [o.max_length, head.max_length];
+    let max_length = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
+    EncodeOptions { max_length, truncation: o.truncation, ..EncodeOptions::default() }
+}
+
 /// The options, checked against the head.
-struct Pooled {
+pub(super) struct Pooled {
     channels: usize,
     pooling: Option<Pooling>,
     normalize: bool,
@@ -310,7 +314,7 @@ struct Pooled {
 }
 
 impl Pooled {
-    fn new(model: &Model, head: &EmbedHead, o: &EmbedOptions) -> Result<Pooled> {
+    pub(super) fn new(model: &Model, head: &EmbedHead, o: &EmbedOptions) -> Result<Pooled> {
         if head.pooling.is_none() && o.pooling.is_some() {
             return Err(Error::invalid(format!(
                 "head `{}` is pooled in the model's graph: leave `pooling` out",
@@ -334,7 +338,7 @@ impl Pooled {
         Ok(Pooled { channels: head.dims, pooling, normalize, dims: o.dims, format: o.format, isa, origin })
     }
 
-    fn vector(&self, rows: &[f32]) -> Result<Embedding> {
+    pub(super) fn vector(&self, rows: &[f32]) -> Result<Embedding> {
         self.keep(self.pool(rows)?)
     }
 

@@ -90,6 +90,10 @@ impl<H: TaskHead> Session<H> {
             let total = start.elapsed();
             let spent = SPENT.get().unwrap_or_default();
             drop(outer);
+            // A task that asks another spends what that spends.
+            if let Some(o) = SPENT.get() {
+                SPENT.set(Some(Spent { run: o.run + spent.run, decode: o.decode + spent.decode, ..o }));
+            }
             match &result {
                 Ok(_) if texts > 0 => {
                     let tokenise = total.saturating_sub(spent.run + spent.decode);

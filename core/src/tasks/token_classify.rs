@@ -386,11 +386,7 @@ impl TokenClassifier {
         self.session.observe(inputs.len(), |model, head| {
             let tag = Tag::new(head, options)?;
             let stop = options.call.stop();
-            let encode = EncodeOptions {
-                max_length: tag.most(model),
-                truncation: options.truncation,
-                ..EncodeOptions::default()
-            };
+            let encode = tag.encode_options(model);
             let tokenizer = model.tokenizer()?;
             let mut encodings = Vec::with_capacity(inputs.len());
             for i in inputs {
@@ -402,18 +398,8 @@ impl TokenClassifier {
             }
             let mut answers = Vec::with_capacity(inputs.len());
             run_each(model, &[head.index], &encodings, &options.call, |i, rows| {
-                let (input, e) = (&inputs[i], &encodings[i]);
-                let bases = input.bases();
-                let mut decoder = Decoder::new(&tag.labels, &head.labels, options.aggregation);
-                tag.feed(&mut decoder, e, 0..e.len(), rows, &bases)?;
-                let entities = tag.entities(decoder.finish(), input);
-                self.session.saw(&Seen::of(e, None, &tag.given(&entities)));
-                answers.push(Tagged {
-                    entities,
-                    token_count: e.len(),
-                    truncated: e.truncated.is_some(),
-                    model_version: model.info().version.clone(),
-                });
+                let version = &model.info().version;
+                answers.push(tag.answer(&inputs[i], &encodings[i], rows, version, |s| self.session.saw(s))?);
                 Ok(())
             })?;
             Ok(answers)
@@ -456,7 +442,7 @@ fn one(mut answers: Vec<Tagged>) -> Result<Tagged> {
 }
 
 #[derive(Clone, Copy)]
-enum Input<'a> {
+pub(super) enum Input<'a> {
     Text(&'a str),
     Words(&'a [&'a str]),
 }
@@ -476,14 +462,14 @@ impl Input<'_> {
 }
 
 /// The options, checked against the head.
-struct Tag<'a> {
+pub(super) struct Tag<'a> {
     head: &'a TagHead,
     options: &'a TagOptions,
     labels: Labels,
 }
 
 impl<'a> Tag<'a> {
-    fn new(head: &'a TagHead, options: &'a TagOptions) -> Result<Tag<'a>> {
+    pub(super) fn new(head: &'a TagHead, options: &'a TagOptions) -> Result<Tag<'a>> {
         if options.threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
             return Err(Error::invalid("`threshold` is a probability: give a number from 0 to 1"));
         }
@@ -495,6 +481,36 @@ impl<'a> Tag<'a> {
         }
         let labels = Labels::new(&head.labels, options.scheme.unwrap_or(head.scheme), &options.ignore);
         Ok(Tag { head, options, labels })
+    }
+
+    /// How texts are encoded.
+    pub(super) fn encode_options(&self, model: &Model) -> EncodeOptions {
+        EncodeOptions {
+            max_length: self.most(model),
+            truncation: self.options.truncation,
+            ..EncodeOptions::default()
+        }
+    }
+
+    /// The answer to what encoding `e` holds; `saw` gets what metrics may know of it.
+    pub(super) fn answer(
+        &self,
+        input: &Input,
+        e: &Encoding,
+        rows: &[&[f32]],
+        version: &str,
+        saw: impl FnOnce(&Seen),
+    ) -> Result<Tagged> {
+        let mut decoder = Decoder::new(&self.labels, &self.head.labels, self.options.aggregation);
+        self.feed(&mut decoder, e, 0..e.len(), rows, &input.bases())?;
+        let entities = self.entities(decoder.finish(), input);
+        saw(&Seen::of(e, None, &self.given(&entities)));
+        Ok(Tagged {
+            entities,
+            token_count: e.len(),
+            truncated: e.truncated.is_some(),
+            model_version: version.to_string(),
+        })
     }
 
     /// The longest input.
