@@ -13,7 +13,7 @@ use super::{Outcome, classify, load, metrics};
 use crate::tasks::{
     Analysis, AnalyzeOptions, Analyzer, CallOptions, Classification, HeadAnalysis, HeadAnswer,
 };
-use crate::tasks::{Embedding, Entity, Tagged};
+use crate::tasks::{Answer, Answers, Embedding, Tagged};
 
 /// Columns of a bar, where there is room.
 const BAR: usize = 20;
@@ -43,6 +43,7 @@ pub fn analyze(a: &Analyze) -> Outcome {
 fn answer(a: &Analyze, one: Option<&str>, lines: Option<Lines>, analyzer: &Analyzer) -> Outcome {
     let options = AnalyzeOptions {
         heads: a.heads.clone(),
+        question: a.question.clone(),
         top_k: a.top_k.or((!a.json).then_some(3)),
         truncation: a.truncation.into(),
         call: CallOptions { threads: a.engine.threads, kernel: a.engine.kernel, ..CallOptions::default() },
@@ -95,6 +96,7 @@ fn to_json(a: &Analysis) -> Outcome<String> {
             HeadAnswer::Labels(c) => classify::to_json(&h.head, c)?,
             HeadAnswer::Tags(t) => tags_json(&h.head, t)?,
             HeadAnswer::Vector(v) => vector_json(&h.head, v)?,
+            HeadAnswer::Answers(q) => answers_json(&h.head, q)?,
         };
         heads.push(format!("{}:{answer}", json!(h.head)));
     }
@@ -136,30 +138,41 @@ fn lines(h: &HeadAnalysis, text: &str, paint: Paint, columns: usize) -> Vec<Stri
     match &h.answer {
         HeadAnswer::Labels(c) => labels(c, paint, columns),
         HeadAnswer::Tags(t) => tags(t, text, paint, columns),
+        HeadAnswer::Answers(q) => answers(q, text, paint, columns),
         HeadAnswer::Vector(v) => vec![paint.paint(Look::Dim, &vector(v, columns))],
     }
 }
 
 /// Found stretches of the text, one a line, with their labels.
 fn tags(t: &Tagged, text: &str, paint: Paint, columns: usize) -> Vec<String> {
-    if t.entities.is_empty() {
+    let spans: Vec<_> = t.entities.iter().map(|e| (e.of(text), e.score, e.label.as_str())).collect();
+    stretches(&spans, paint, columns)
+}
+
+/// The best answers, one a line.
+fn answers(q: &Answers, text: &str, paint: Paint, columns: usize) -> Vec<String> {
+    let found = if q.no_answer { &[][..] } else { &q.answers[..] };
+    let spans: Vec<_> = found.iter().map(|a| (a.of(text), a.score, "")).collect();
+    stretches(&spans, paint, columns)
+}
+
+/// Stretches of the text with scores and labels, aligned.
+fn stretches(spans: &[(&str, f32, &str)], paint: Paint, columns: usize) -> Vec<String> {
+    if spans.is_empty() {
         return vec![paint.paint(Look::Dim, "(none)")];
     }
     let half = (columns / 2).max(6);
-    let found: Vec<String> = t.entities.iter().map(|e| shorten(&visible(e.of(text)), half)).collect();
+    let found: Vec<String> = spans.iter().map(|s| shorten(&visible(s.0), half)).collect();
     let wide = found.iter().map(|f| width(f)).max().unwrap_or(0);
-    let line = |(e, f): (&Entity, &String)| {
+    let line = |((_, score, label), f): (&(&str, f32, &str), &String)| {
         let gap = " ".repeat(wide - width(f));
-        let score = format!("{:.3}", e.score);
+        let score = format!("{score:.3}");
         let room = columns.saturating_sub(wide + 2 + score.len() + 2);
-        let label = shorten(&visible(&e.label), room.max(1));
-        format!(
-            "{}{gap}  {}",
-            paint.paint(Look::Span, f),
-            paint.paint(Look::Dim, &format!("{score}  {label}"))
-        )
+        let label = shorten(&visible(label), room.max(1));
+        let rest = format!("{score}  {label}");
+        format!("{}{gap}  {}", paint.paint(Look::Span, f), paint.paint(Look::Dim, rest.trim_end()))
     };
-    t.entities.iter().zip(&found).map(line).collect()
+    spans.iter().zip(&found).map(line).collect()
 }
 
 /// How many numbers, and the first of them.
@@ -206,6 +219,35 @@ fn tags_json(head: &str, t: &Tagged) -> Outcome<String> {
         t.token_count,
         t.truncated,
         json!(t.model_version)
+    ))
+}
+
+/// Answers to the question, the best first.
+fn answers_json(head: &str, q: &Answers) -> Outcome<String> {
+    #[derive(serde::Serialize)]
+    struct Part {
+        score: f32,
+        logit: f32,
+        bytes: [usize; 2],
+        chars: [usize; 2],
+        utf16: [usize; 2],
+    }
+    let two = |s: crate::text::Span| [s.start, s.end];
+    let part = |a: &Answer| Part {
+        score: a.score,
+        logit: a.logit,
+        bytes: two(a.bytes),
+        chars: two(a.chars),
+        utf16: two(a.utf16),
+    };
+    let parts: Vec<_> = q.answers.iter().map(part).collect();
+    let parts = serde_json::to_string(&parts)?;
+    Ok(format!(
+        "{{\"head\":{},\"answers\":{parts},\"no_answer\":{},\"windows\":{},\"model_version\":{}}}",
+        json!(head),
+        q.no_answer,
+        q.windows,
+        json!(q.model_version)
     ))
 }
 

@@ -121,6 +121,7 @@ const ANALYZE_HELP: &str = "\
 Examples:
   pocketbert analyze \"book a table for two in Paris\"
   pocketbert analyze \"what a lovely film\" --heads sentiment,spam --json
+  pocketbert analyze \"Ada wrote it in 1843.\" --question \"Who wrote it?\"
   pocketbert analyze --file reviews.txt --json > analyses.jsonl
 
 The model is --model, else $POCKETBERT_MODEL, else models/everyday.pbert. All heads together cost one run of the
@@ -142,6 +143,9 @@ pub struct Analyze {
     /// Ask these heads only
     #[arg(long, value_name = "H,…", value_delimiter = ',')]
     pub heads: Vec<String>,
+    /// A question about the text, for heads that answer questions
+    #[arg(long, value_name = "TEXT")]
+    pub question: Option<String>,
     /// Show this many labels per head at most [default: 3; all with --json]
     #[arg(long, value_name = "N")]
     pub top_k: Option<usize>,

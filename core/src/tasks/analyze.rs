@@ -1,8 +1,9 @@
 //! [`Analyzer`]: several heads of one model, one run of its encoder per text.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use super::answer::{AnswerOptions, Answers, QuestionAnswerer};
 use super::classify::{self, Classification, ClassifyOptions, Decoder};
 use super::embed::{self, EmbedHead, EmbedOptions, Pooled};
 use super::head::ClassifierHead;
@@ -24,7 +25,10 @@ pub struct AnalyzeOptions {
     pub heads: Vec<String>,
     /// Keep at most this many labels of a classification. `None`: all. Zero is an error.
     pub top_k: Option<usize>,
-    /// What to keep of a text that is too long.
+    /// Ask this of the texts, too, with the heads that answer questions. The question is read with each text, so
+    /// these heads have runs of their own.
+    pub question: Option<String>,
+    /// What to keep of a text that is too long; answers to a question are looked for in all of it.
     pub truncation: Truncation,
     /// Most tokens of a text, special tokens included; never more than a head takes. `None`: the model's.
     pub max_length: Option<usize>,
@@ -42,6 +46,8 @@ pub enum HeadAnswer {
     Tags(Tagged),
     /// Of a head that makes vectors: what [`TextEmbedder`](super::TextEmbedder) answers.
     Vector(Embedding),
+    /// Of a head that answers questions: what [`QuestionAnswerer`] answers.
+    Answers(Answers),
 }
 
 /// One head's part of an analysis.
@@ -122,6 +128,8 @@ enum Kind {
     Labels(ClassifierHead),
     Tags(TagHead),
     Vector(EmbedHead),
+    /// Made when it is first asked: it wants the shared model, and has numbers of its own.
+    Question(OnceLock<QuestionAnswerer>),
 }
 
 impl TaskHead for Heads {
@@ -153,10 +161,10 @@ impl Heads {
                 Task::TextClassification => labels.iter().find(|h| h.name == name).cloned().map(Kind::Labels),
                 Task::TokenClassification => tags.iter().find(|h| h.name == name).cloned().map(Kind::Tags),
                 Task::Embedding => Some(Kind::Vector(EmbedHead::find(model, Some(&name))?)),
+                Task::QuestionAnswering => Some(Kind::Question(OnceLock::new())),
                 _ => None,
             };
             let needs = match task {
-                Task::QuestionAnswering => "needs a question",
                 Task::FillMask => "needs a text with a mask",
                 Task::ZeroShot => "needs labels to choose from",
                 _ => "cannot be read",
@@ -205,37 +213,59 @@ impl Reader {
         let labels = match &head {
             Kind::Labels(h) => h.labels.len(),
             Kind::Tags(h) => h.labels.len(),
-            Kind::Vector(_) => 0,
+            Kind::Vector(_) | Kind::Question(_) => 0,
         };
         metrics.identify(&info.name, &info.version, &name, labels);
         Reader { name, task, head, metrics }
     }
 
-    /// Index of the output that it reads.
-    fn output(&self) -> usize {
-        match &self.head {
-            Kind::Labels(h) => h.index,
-            Kind::Tags(h) => h.index,
-            Kind::Vector(h) => h.index,
-        }
-    }
-
     /// How its own task encodes texts, and turns rows into answers.
-    fn part<'a>(&'a self, model: &'a Model, o: &'a Own) -> Result<(EncodeOptions, Decode<'a>)> {
-        Ok(match &self.head {
+    /// `None` for one that has a run of its own.
+    fn part<'a>(&'a self, model: &'a Model, o: &'a Own) -> Result<Option<Part<'a>>> {
+        let (output, encode, decode) = match &self.head {
             Kind::Labels(h) => {
                 let d = Decoder::new(model, h, &o.classify)?;
-                (classify::encode_options(model, h, &o.classify), Decode::Labels(d))
+                (h.index, classify::encode_options(model, h, &o.classify), Decode::Labels(d))
             }
             Kind::Tags(h) => {
                 let tag = Tag::new(h, &o.tag)?;
-                (tag.encode_options(model), Decode::Tags(tag))
+                (h.index, tag.encode_options(model), Decode::Tags(tag))
             }
             Kind::Vector(h) => {
-                (embed::encode_options(model, h, &o.embed), Decode::Vector(Pooled::new(model, h, &o.embed)?))
+                let pooled = Pooled::new(model, h, &o.embed)?;
+                (h.index, embed::encode_options(model, h, &o.embed), Decode::Vector(pooled))
             }
-        })
+            Kind::Question(_) => return Ok(None),
+        };
+        Ok(Some(Part { output, encode, decode, done: false }))
     }
+
+    /// Of a head that answers questions, its task.
+    fn answerer(&self, model: &Arc<Model>) -> Result<Option<&QuestionAnswerer>> {
+        let Kind::Question(cell) = &self.head else { return Ok(None) };
+        if let Some(q) = cell.get() {
+            return Ok(Some(q));
+        }
+        let q = QuestionAnswerer::from_model(model.clone(), Some(&self.name))?;
+        Ok(Some(cell.get_or_init(|| q)))
+    }
+
+    fn metrics(&self) -> Metrics {
+        match &self.head {
+            Kind::Question(cell) => {
+                cell.get().map_or_else(|| self.metrics.clone(), QuestionAnswerer::metrics)
+            }
+            _ => self.metrics.clone(),
+        }
+    }
+}
+
+/// A head in one call.
+struct Part<'a> {
+    output: usize,
+    encode: EncodeOptions,
+    decode: Decode<'a>,
+    done: bool,
 }
 
 /// Turns one head's rows into its answer, the way its own task does.
@@ -273,6 +303,7 @@ struct Own {
     classify: ClassifyOptions,
     tag: TagOptions,
     embed: EmbedOptions,
+    answer: AnswerOptions,
 }
 
 impl AnalyzeOptions {
@@ -289,6 +320,7 @@ impl AnalyzeOptions {
             },
             tag: TagOptions { truncation, max_length, call: call(), ..Default::default() },
             embed: EmbedOptions { truncation, max_length, call: call(), ..Default::default() },
+            answer: AnswerOptions { call: call(), ..Default::default() },
         }
     }
 }
@@ -363,7 +395,7 @@ impl Analyzer {
         let (_, heads) = self.session.ready()?;
         let i = heads.chosen(&[head.to_string()])?;
         let found = i.first().and_then(|&i| heads.readers.get(i));
-        found.map(|r| r.metrics.clone()).ok_or_else(|| Error::internal("a head without numbers"))
+        found.map(Reader::metrics).ok_or_else(|| Error::internal("a head without numbers"))
     }
 
     /// All snapshots, ready for [`metrics::to_prometheus`](crate::metrics::to_prometheus): the calls', then each
@@ -371,7 +403,7 @@ impl Analyzer {
     pub fn snapshots(&self) -> Vec<Snapshot> {
         let mut all = vec![self.session.metrics().snapshot()];
         if let Ok((_, heads)) = self.session.ready() {
-            all.extend(heads.readers.iter().map(|r| r.metrics.snapshot()));
+            all.extend(heads.readers.iter().map(|r| r.metrics().snapshot()));
         }
         all
     }
@@ -409,11 +441,15 @@ impl Analyzer {
         self.session.observe(texts.len(), |model, heads| {
             let chosen = heads.chosen(&options.heads)?;
             let own = options.own();
-            let mut parts = vec![];
+            let mut parts: Vec<(&Reader, Option<Part>)> = vec![];
             for &r in &chosen {
                 let reader = &heads.readers[r];
-                let (encode, decode) = reader.part(model, &own)?;
-                parts.push((reader, encode, decode));
+                let part = reader.part(model, &own)?;
+                if part.is_some() || options.question.is_some() {
+                    parts.push((reader, part));
+                } else if options.heads.contains(&reader.name) {
+                    return Err(Error::invalid(format!("head `{}` needs a `question`", reader.name)));
+                }
             }
             let version = &model.info().version;
             let empty = || Analysis {
@@ -425,30 +461,43 @@ impl Analyzer {
             let mut slots: Vec<Vec<Option<HeadAnswer>>> =
                 texts.iter().map(|_| parts.iter().map(|_| None).collect()).collect();
             let mut answers: Vec<Analysis> = texts.iter().map(|_| empty()).collect();
-            let mut done = vec![false; parts.len()];
             // Heads that read the same tokens share a run; nearly always that is all of them.
-            while let Some(first) = done.iter().position(|d| !d) {
-                let encode = &parts[first].1;
-                let group: Vec<usize> =
-                    (first..parts.len()).filter(|&p| !done[p] && parts[p].1 == *encode).collect();
-                group.iter().for_each(|&p| done[p] = true);
-                let encodings = encodings(model, texts, encode, &options.call)?;
+            let waiting = |(_, part): &(&Reader, Option<Part>)| part.as_ref().is_some_and(|p| !p.done);
+            while let Some(first) = parts.iter().position(waiting) {
+                let Some(encode) = parts[first].1.as_ref().map(|p| p.encode.clone()) else { break };
+                let mut group = vec![];
+                for (i, (reader, part)) in parts.iter_mut().enumerate() {
+                    if let Some(p) = part.as_mut().filter(|p| !p.done && p.encode == encode) {
+                        p.done = true;
+                        group.push((i, *reader, &*p));
+                    }
+                }
+                let encodings = encodings(model, texts, &encode, &options.call)?;
                 // Two heads may read one output: each output is computed once.
-                let mut outputs: Vec<usize> = group.iter().map(|&p| parts[p].0.output()).collect();
+                let mut outputs: Vec<usize> = group.iter().map(|(_, _, p)| p.output).collect();
                 outputs.sort_unstable();
                 outputs.dedup();
                 run_each(model, &outputs, &encodings, &options.call, |i, rows| {
-                    for &p in &group {
-                        let (reader, _, decode) = &parts[p];
-                        let at = outputs.iter().position(|o| *o == reader.output());
+                    let e = &encodings[i];
+                    for (slot, reader, part) in &group {
+                        let at = outputs.iter().position(|o| *o == part.output);
                         let rows = at.and_then(|a| rows.get(a).copied()).unwrap_or_default();
-                        let e = &encodings[i];
-                        slots[i][p] = Some(decode.answer(rows, texts[i], e, version, &reader.metrics)?);
+                        let answer = part.decode.answer(rows, texts[i], e, version, &reader.metrics)?;
+                        slots[i][*slot] = Some(answer);
                     }
-                    answers[i].token_count = answers[i].token_count.max(encodings[i].len());
-                    answers[i].truncated |= encodings[i].truncated.is_some();
+                    answers[i].token_count = answers[i].token_count.max(e.len());
+                    answers[i].truncated |= e.truncated.is_some();
                     Ok(())
                 })?;
+            }
+            for (slot, (reader, _)) in parts.iter().enumerate() {
+                let (Some(task), Some(question)) = (reader.answerer(model)?, &options.question) else {
+                    continue;
+                };
+                let pairs: Vec<(&str, &str)> = texts.iter().map(|t| (question.as_str(), *t)).collect();
+                for (slots, found) in slots.iter_mut().zip(task.answer_batch_with(&pairs, &own.answer)?) {
+                    slots[slot] = Some(HeadAnswer::Answers(found));
+                }
             }
             for (slots, answer) in slots.into_iter().zip(&mut answers) {
                 let named = slots.into_iter().zip(&parts).filter_map(|(s, p)| Some((s?, p.0)));

@@ -4,7 +4,7 @@ use super::*;
 use crate::cancel::CancelToken;
 use crate::kernels::Isa;
 use crate::metrics::{Baseline, DriftOptions};
-use crate::tasks::{TextClassifier, TextEmbedder, TokenClassifier};
+use crate::tasks::{QuestionAnswerer, TextClassifier, TextEmbedder, TokenClassifier};
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
 const TEXTS: [&str; 5] = [
@@ -93,6 +93,30 @@ fn heads_can_be_chosen_and_bad_ones_are_told_apart() {
         assert_eq!(ask(&[name]).unwrap_err().kind(), ErrorKind::InvalidArgument, "{name}");
     }
     assert!(a.analyze_batch_with(&[], &AnalyzeOptions::default()).unwrap().is_empty());
+}
+
+#[test]
+fn heads_that_need_a_question_are_asked_with_one_only() {
+    // Any output with two values per token can answer; the tiny model has none, the default one has.
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/everyday.pbert");
+    let model = Arc::new(Model::open(path, &OpenOptions::default()).unwrap());
+    let a = Analyzer::from_model(model.clone()).unwrap();
+    let text = "Ada Lovelace wrote the first program in 1843.";
+    let plain = a.analyze(text).unwrap();
+    assert!(plain.head("answer").is_none() && plain.head("sentiment").is_some());
+    let o = AnalyzeOptions { question: Some("Who wrote it?".into()), ..AnalyzeOptions::default() };
+    let asked = a.analyze_with(text, &o).unwrap();
+    let alone = QuestionAnswerer::from_model(model, Some("answer")).unwrap();
+    let expected = alone.answer("Who wrote it?", text).unwrap();
+    assert_eq!(asked.head("answer"), Some(&HeadAnswer::Answers(expected)));
+    assert!(plain.heads.iter().all(|h| asked.head(&h.head) == Some(&h.answer)));
+    assert_eq!(asked.heads.len(), plain.heads.len() + 1);
+    let named = AnalyzeOptions { heads: vec!["answer".into()], ..AnalyzeOptions::default() };
+    let e = a.analyze_with(text, &named).unwrap_err();
+    assert!(e.kind() == ErrorKind::InvalidArgument && e.message().contains("`question`"), "{e}");
+    let empty = AnalyzeOptions { question: Some(" ".into()), ..AnalyzeOptions::default() };
+    assert_eq!(a.analyze_with(text, &empty).unwrap_err().kind(), ErrorKind::InvalidArgument);
+    assert_eq!(a.head_metrics("answer").unwrap().snapshot().texts, 1);
 }
 
 #[test]
