@@ -35,7 +35,9 @@ done
 "$llvm/llvm-cov" report "${objects[@]}" -instr-profile "$raw/all.profdata" | awk -v limit="$limit" '
     match($1, /(model|bundle|text)\/.*\.rs$/) && $1 !~ /fuzz_targets/ {
         share = 100 * ($8 - $9) / $8
-        printf "| `%s` | %d | %.0f %% |%s\n", substr($1, RSTART), $8, share, share < limit ? " LOW" : ""
-        low += share < limit
+        # The table of bundle/crc.rs is made by the compiler: those lines never run.
+        low_here = share < limit && $1 !~ /bundle\/crc.rs$/
+        printf "| `%s` | %d | %.0f %% |%s\n", substr($1, RSTART), $8, share, low_here ? " LOW" : ""
+        low += low_here
     }
     END { exit low > 0 }'

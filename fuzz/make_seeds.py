@@ -444,6 +444,8 @@ def edits():
         for k in range(count):
             with open(f"{CORPUS}/{target}/graph{k}", "wb") as f:
                 f.write(bytes([k, k % 4 | (8 if target == "model" else 0)]))
+    with open(f"{CORPUS}/onnx_graph/tokenizer-too-large", "wb") as f:
+        f.write(bytes([4, 6]))
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def bundles():
         "heads": [{"name": "h", "task": "text-classification", "output": "o", "labels": ["a", "b"],
                    "thresholds": {"a": 0.5}, "temperature": 1.0, "max_length": 8,
                    "windowing": {"size": 8, "stride": 4}}],
-        "self_test": [{"ids": [1, 2], "outputs": {"h": {"shape": [1, 1], "bits": ["3f800000"]}}}],
+        "self_test": [{"text": "t", "ids": [1, 2], "outputs": {"h": {"shape": [1, 1], "bits": ["3f800000"]}}}],
     }
     head = base["heads"][0]
     tags = {"name": "h", "task": "token-classification", "output": "o", "labels": ["O", "B-x"], "tagging": "bio"}
@@ -146,8 +146,8 @@ def bundles():
         ("outputs", "self_test", [{**test, "outputs": 3}]), ("tests", "self_test", [test] * 70),
         ("name", "model/name", ""), ("name-control", "model/name", "a\u0007"), ("name-long", "model/name", "x" * 300),
         ("text-long", "model/description", "x" * 5000), ("tokens", "tokenizer/max_length", 0),
-        ("deep", "extra", json.loads("[" * 70 + "]" * 70)), ("escapes", "model/description", 'a"b\\c\n'),
-        ("null", "extra", {"a": [None, True, -3, 1.5, "x"]}),
+        ("deep", "validation", json.loads("[" * 70 + "]" * 70)), ("escapes", "model/description", 'a"b\\c\n'),
+        ("null", "validation", {"a": [None, True, -3, 1.5, "x", {}, []]}), ("recipe", "model/recipe", ["a", {"b": 2}]),
     ]
     for name, path, value in faults:
         save("bundle", f"manifest-{name}", b"\x01" + dumps(patched(base, path, value)))
@@ -202,6 +202,7 @@ def texts():
     words = "the man hello, a ab! 中文。été — x-y "
     save("text", "long", b"\x00\x20" + (words * 220).encode())
     save("text", "long-uncased", b"\x01\x08" + (words * 220).encode())
+    save("text", "long-cjk", b"\x00\x20" + ("中文" * 1500 + "、x").encode())
     save("text", "long-word", b"\x00\x08" + b"ab" * 3000)
     save("text", "long-bpe", b"\x02\x10" + (words * 40).encode())
 
@@ -230,6 +231,8 @@ def onnx():
                                      field(12, field(1, b"y"))),
         "input-rank": graph(field(11, field(1, b"i") + field(2, field(1, b"\x08\x07" + field(2, field(1, b"\x08\x01") * 9))))),
     }
+    for k in (2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 16):
+        cases[f"type-{k}"] = tensor(b"\x08\x04\x10" + bytes([k]) + field(9, b"abc"))
     for name, data in cases.items():
         save("onnx", f"fault-{name}", data)
 

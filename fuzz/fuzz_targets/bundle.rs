@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use pocketbert::bundle::{Bundle, BundleWriter, OpenOptions, Verify};
+use pocketbert::bundle::manifest::Task;
+use pocketbert::bundle::{Bundle, BundleWriter, Head, JsonText, OpenOptions, Verify};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -109,6 +110,13 @@ fn open(bytes: Vec<u8>) -> bool {
         assert_eq!(again.expect("what was written can be read").manifest(), bundle.manifest());
     }
     assert!(bundle.entry("no such entry").is_err());
+    let mut twice = bundle.manifest().clone();
+    for json in [&twice.validation, &twice.drift_baseline, &twice.activation_ranges].into_iter().flatten() {
+        let value: Value = json.parse().expect("JSON is JSON");
+        assert!(JsonText::new(&value).is_ok() && format!("{json:?}").len() >= json.as_str().len());
+    }
+    twice.heads.push(Head::new(&twice.heads[0].name, Task::Embedding, "o", vec![]));
+    assert!(BundleWriter::new(twice).to_vec().is_err());
     full.is_ok()
 }
 

@@ -66,7 +66,6 @@ fuzz_target!(|data: &[u8]| {
         let bundle = model.bundle().expect("opened from a bundle");
         let graph = bundle_graph(bundle).expect("what was read can be read again");
         assert_eq!(constants_sha256(&graph).len(), 64);
-        assert!(model.verify_weights().is_ok() && model.tokenizer().is_ok());
         assert!(model.info().max_length <= 8);
         common::run(&model);
     }

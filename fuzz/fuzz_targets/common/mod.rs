@@ -65,6 +65,8 @@ pub fn run(model: &Model) {
     batch.push([2, 5, 7], None, Some(&[1, 1, 0]));
     batch.push([1, 3], Some(&[0, 1]), None);
     let plan = model.plan();
+    assert!(model.verify_weights().is_ok());
+    assert!(model.tokenizer().is_ok() || model.bundle().is_none());
     fn on(plan: &Plan, batch: &Batch, isa: Isa, stats: Option<&mut Vec<NodeStats>>) -> Result<Vec<Output>> {
         let wanted: Vec<usize> = (0..plan.outputs().len()).collect();
         plan.run(batch, &wanted, RunOptions { isa, threads: 1, stop: Stop::default(), stats })
