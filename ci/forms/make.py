@@ -51,13 +51,17 @@ CELLS = {
     "ts-11": ALL,
     "ts-13": ALL,
     "ts-17": ALL,
-    "dynamo-21": ALL,
+    "dynamo-21": ALL,  # but for OPEN
     "ts-20": SOME,
     "ts-17-sdpa": SOME,
     "ts-17-fixed": ["fp32", "dynamic"],
     "ts-17-shapes": ["fp32", "dynamic", "qdq_lin_u8"],
     "dynamo-18": SOME + ["qdq_all_u8"],
     "dynamo-18-eager": ["fp32", "qdq_lin_u8"],
+}
+# Cells that are not judged yet, and why.
+OPEN = {
+    "qop_all@dynamo-21": "the tool quantises attention's probabilities twice, by 1/256 and 1/255; the engine does it once",
 }
 
 
@@ -111,14 +115,13 @@ def make(form, cell, path, out, rows, weights):
         static["extra_options"] = {"ActivationSymmetric": True}
     if form == "fp16":
         onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), out)
-    elif form == "dynamic":
+    elif form in ("dynamic", "dynamic_u8"):
         model = onnx.load(path)
         if any(v.name == i.name for v in model.graph.value_info for i in model.graph.initializer):
             # dynamo lists weights among its shapes; the tool transposes some and then trips over the old shape.
             del model.graph.value_info[:]
-        quantize_dynamic(model, out, per_channel=True, weight_type=QuantType.QInt8)
-    elif form == "dynamic_u8":
-        quantize_dynamic(path, out, weight_type=QuantType.QUInt8)
+        kind = {"weight_type": QuantType.QUInt8} if form == "dynamic_u8" else {"weight_type": QuantType.QInt8, "per_channel": True}
+        quantize_dynamic(model, out, **kind)
     elif form == "fused":
         if not os.path.exists(os.path.join(GRAPHS, f"{cell}-fused.onnx.gz")):
             raise ValueError("the transformer optimizer does not know this exporter's attention")
@@ -165,6 +168,8 @@ def main():
             start = time.time()
             out = os.path.join(args.out, f"{form}@{cell}.onnx")
             try:
+                if f"{form}@{cell}" in OPEN:
+                    raise NotImplementedError(OPEN[f"{form}@{cell}"])
                 make(form, cell, source, out, rows, weights)
                 ort.InferenceSession(out, providers=["CPUExecutionProvider"])
             except Exception as error:  # whatever the tool says: a cell of the table, with its reason
