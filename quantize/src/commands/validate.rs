@@ -8,9 +8,11 @@ use pocketbert::kernels::Isa;
 use pocketbert::{Error, Result};
 
 use super::read_heads;
+use crate::calibration::Calibration;
 use crate::data::{Role, read_sets};
 use crate::eval::{How, Subject};
 use crate::gates;
+use crate::report::{Facts, html};
 use crate::slices::Slice;
 use crate::validate::{Plan, SetResult, Sources, pool, validate};
 
@@ -53,6 +55,12 @@ pub struct ValidateArgs {
     /// Runs at a time.
     #[arg(long, default_value_t = 1)]
     threads: usize,
+    /// Write a report as one HTML file.
+    #[arg(long)]
+    html: Option<PathBuf>,
+    /// What `calibrate` wrote: the report then shows the layers.
+    #[arg(long)]
+    calibration: Option<PathBuf>,
     /// Write the result as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -105,11 +113,23 @@ pub fn run(a: &ValidateArgs) -> Result<bool> {
             _ => eprintln!("{text}"),
         }
     }
-    if let Some(path) = &a.json {
-        let sources = Sources {
-            reference: (a.reference.clone(), reference.sha256.clone()),
-            model: (a.model.clone(), model.sha256.clone()),
+    let sources = Sources {
+        reference: (a.reference.clone(), reference.sha256.clone()),
+        model: (a.model.clone(), model.sha256.clone()),
+    };
+    if let Some(path) = &a.html {
+        let calibration = a.calibration.as_deref().map(Calibration::read).transpose()?;
+        let recipe = model.model.bundle().and_then(|b| b.manifest().model.recipe.as_ref());
+        let facts = Facts {
+            verdicts: &verdicts,
+            sources: &sources,
+            size: std::fs::metadata(&a.model).map_or(0, |m| m.len()),
+            recipe: recipe.map(|r| r.as_str().to_string()),
+            calibration: calibration.as_ref(),
         };
+        crate::files::write_whole(path, html(&results, &facts)?.as_bytes())?;
+    }
+    if let Some(path) = &a.json {
         let all = serde_json::json!({ "sources": sources, "gates": verdicts, "sets": results });
         let text = serde_json::to_string_pretty(&all).map_err(|e| Error::internal(e.to_string()))?;
         crate::files::write_whole(path, text.as_bytes())?;
