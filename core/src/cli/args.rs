@@ -33,6 +33,12 @@ pub enum Command {
     Classify(Classify),
     /// Ask all heads of a model at once: labels, spans, vectors
     Analyze(Analyze),
+    /// Find names, slots and the like: labelled spans
+    Tag(super::tag::Tag),
+    /// Answer a question with a stretch of a text
+    Answer(super::answer::Answer),
+    /// Pick the main sentences of a text
+    Summarize(super::summarize::Summarize),
     /// Make vectors of texts, or tell how near two texts are
     Embed(super::embed::Embed),
     /// Sort documents by how well they fit a query
@@ -58,6 +64,7 @@ Examples:
   pocketbert classify \"what a lovely film\"
   pocketbert classify \"book a table for two\" --head intent --top-k 3
   pocketbert classify --file reviews.txt --json > labels.jsonl
+  pocketbert classify --file book.txt --long           the whole file is one text, read in windows
   tail -f chat.log | pocketbert classify - --head moderation
   pocketbert classify \"…\" --model my-hub-folder/       a folder with model.onnx and tokenizer.json
   pocketbert classify \"Is it open?\" --pair \"Daily.\"   two texts that the model reads together
@@ -105,6 +112,11 @@ pub struct Classify {
     /// What to keep of a text that is too long
     #[arg(long, value_enum, default_value_t)]
     pub truncation: Cut,
+    #[command(flatten)]
+    pub windows: super::window::Windowed,
+    /// With --long, how windows become one answer: mean, weighted, max, vote
+    #[arg(long, value_name = "M", default_value = "weighted", value_parser = merge, requires = "long")]
+    pub merge: crate::tasks::WindowMerge,
     /// One JSON object per text
     #[arg(long)]
     pub json: bool,
@@ -395,6 +407,10 @@ impl From<Cut> for Truncation {
             Cut::Refuse => Truncation::Refuse,
         }
     }
+}
+
+fn merge(s: &str) -> Result<crate::tasks::WindowMerge, String> {
+    super::window::by_name(s, &crate::tasks::WindowMerge::ALL)
 }
 
 fn kernel(s: &str) -> Result<Isa, String> {

@@ -10,7 +10,7 @@ use super::io::{Lines, nothing_to_do, visible};
 use super::progress::Progress;
 use super::{Outcome, load, metrics};
 use crate::error::{Error, Result};
-use crate::tasks::{CallOptions, Classification, ClassifyOptions, TextClassifier, TextInput};
+use crate::tasks::{CallOptions, Classification, ClassifyOptions, LongOptions, TextClassifier, TextInput};
 
 pub fn classify(a: &Classify) -> Outcome {
     let one = a.text.as_deref().filter(|t| *t != "-");
@@ -24,6 +24,7 @@ pub fn classify(a: &Classify) -> Outcome {
     }
     // A missing file of texts is told before a model is opened for it.
     let lines = match one {
+        _ if a.windows.long => None,
         Some(_) => None,
         None => Some(Lines::open(a.file.as_deref())?),
     };
@@ -44,9 +45,29 @@ pub fn classify(a: &Classify) -> Outcome {
         call: CallOptions { threads: a.engine.threads, kernel: a.engine.kernel, ..CallOptions::default() },
         ..ClassifyOptions::default()
     };
-    let done = answer(a, one, lines, &classifier, &options);
+    let done = match a.windows.long {
+        true => answer_long(a, &classifier, &options),
+        false => answer(a, one, lines, &classifier, &options),
+    };
     metrics::write(a.metrics.as_deref(), &[classifier.metrics().snapshot()])?;
     done
+}
+
+/// All input as one text.
+fn answer_long(a: &Classify, classifier: &TextClassifier, options: &ClassifyOptions) -> Outcome {
+    if a.pair.is_some() || a.pairs {
+        return Err(Error::invalid("`--long` reads one text, not pairs").into());
+    }
+    let text = super::window::whole(a.text.as_deref(), a.file.as_deref())?;
+    let long = LongOptions { merge: a.merge, ..a.windows.options() };
+    let answer = classifier.classify_long(&text, options, &long)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match a.json {
+        true => write_json(&mut out, &classifier.head()?.name, &answer)?,
+        false => write_table(&mut out, &answer)?,
+    }
+    out.flush()?;
+    Ok(())
 }
 
 fn answer(

@@ -4,6 +4,7 @@
 //! stderr.
 
 mod analyze;
+mod answer;
 mod args;
 mod bench;
 mod classify;
@@ -21,9 +22,12 @@ mod progress;
 mod rerank;
 mod run;
 mod self_test;
+mod summarize;
+mod tag;
 mod terminal;
 mod tokenize;
 mod vectors;
+mod window;
 mod zero_shot;
 
 use std::io::Write;
@@ -110,6 +114,9 @@ fn dispatch(args: Args) -> Outcome {
     match args.command {
         Command::Classify(a) => classify::classify(&a),
         Command::Analyze(a) => analyze::analyze(&a),
+        Command::Tag(a) => tag::tag(&a),
+        Command::Answer(a) => answer::answer(&a),
+        Command::Summarize(a) => summarize::summarize(&a),
         Command::Embed(a) => embed::embed(&a),
         Command::Rerank(a) => rerank::rerank(&a),
         Command::FillMask(a) => fill_mask::fill_mask(&a),

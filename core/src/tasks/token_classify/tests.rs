@@ -15,7 +15,7 @@ fn spans_are_slices_in_every_unit_whatever_stands_before() {
     let plain = "will it rain in Paris France on friday";
     let want = found(plain, &t.tag(plain).unwrap());
     assert!(
-        want.contains(&("city".into(), "Paris")) && want.contains(&("timeRange".into(), "on friday")),
+        want.contains(&("city".into(), "Paris")) && want.contains(&("timeRange".into(), "friday")),
         "{want:?}"
     );
     for before in ["", "😀 ", "e\u{301}\u{301} ", "中文 ", "👩\u{200d}👩\u{200d}👧 ", "  \u{3000}"]
@@ -52,7 +52,7 @@ fn words_of_the_caller_give_the_same_spans_and_their_numbers() {
 #[test]
 fn a_long_text_in_windows_is_tagged_like_its_sentences() {
     let t = tiny();
-    let sentence = "play some jazz by Miles Davis on spotify. ";
+    let sentence = "play some jazz by Miles Davis on spotify and ";
     let text = sentence.repeat(60);
     let long = LongOptions { window: Some(120), stride: Some(60), ..LongOptions::default() };
     let options = TagOptions::default();
