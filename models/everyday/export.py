@@ -59,12 +59,21 @@ class Entail(torch.nn.Module):
         super().__init__()
         s.dense, s.classifier = torch.nn.Linear(3 * 768, 256), torch.nn.Linear(256, 2)
 
+        s.parts = None
+
+    def apart(s):
+        """For the export: the three parts of the first layer as constants of their own."""
+        s.parts = [w.detach().clone() for w in s.dense.weight.split(s.dense.in_features // 3, 1)]
+
     def forward(s, h, mask, types):
         def mean(k):
             k = k.to(h.dtype)[..., None]
             return (h * k).sum(1) / k.sum(1).clamp(min=1)
 
-        return s.classifier(F.relu(s.dense(torch.cat([h[:, 0], mean(mask), mean(mask * types)], 1))))
+        # The products apart: each of the three rows is quantized by itself, and nothing has to be joined.
+        w = s.parts or s.dense.weight.split(h.shape[-1], 1)
+        parts = [F.linear(x, w) for x, w in zip((h[:, 0], mean(mask), mean(mask * types)), w)]
+        return s.classifier(F.relu(parts[0] + parts[1] + parts[2] + s.dense.bias))
 
 
 def more_heads():
@@ -131,6 +140,8 @@ def main():
     m = Everyday(heads, weights).eval()
     m.load_state_dict(weights)
     m.more.update(more_heads())
+    if "entail" in m.more:
+        m.more["entail"].apart()
     m.eval()
     os.makedirs(a.out, exist_ok=True)
     per_token = {n for n, h in m.heads.items() if "pre_classifier" not in h} | {"fill_mask"}

@@ -53,12 +53,21 @@ class Entail(torch.nn.Module):
         s.dense = torch.nn.Linear(3 * dim, 32)
         s.classifier = torch.nn.Linear(32, 2)
 
+        s.parts = None
+
+    def apart(s):
+        """For the export: the three parts of the first layer as constants of their own."""
+        s.parts = [w.detach().clone() for w in s.dense.weight.split(s.dense.in_features // 3, 1)]
+
     def forward(s, h, mask, types):
         def mean(k):
             k = k.to(h.dtype)[..., None]
             return (h * k).sum(1) / k.sum(1).clamp(min=1)
 
-        return s.classifier(F.relu(s.dense(torch.cat([h[:, 0], mean(mask), mean(mask * types)], 1))))
+        # The products apart: each of the three rows is quantized by itself, and nothing has to be joined.
+        w = s.parts or s.dense.weight.split(h.shape[-1], 1)
+        parts = [F.linear(x, w) for x, w in zip((h[:, 0], mean(mask), mean(mask * types)), w)]
+        return s.classifier(F.relu(parts[0] + parts[1] + parts[2] + s.dense.bias))
 
 
 class Tiny(torch.nn.Module):
@@ -89,6 +98,7 @@ class WithMore(torch.nn.Module):
             w = {k.removeprefix(f"{name}."): v for k, v in more.items() if k.startswith(f"{name}.")}
             s.bias = w.pop("vocab_projector.bias", None) if name == "fill_mask" else s.bias
             getattr(s, name).load_state_dict(w)
+        s.entail.apart()
 
     def forward(s, input_ids, attention_mask, token_type_ids):
         h = s.tiny.distilbert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
