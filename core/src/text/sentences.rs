@@ -2,7 +2,7 @@
 //!
 //! A sentence ends
 //! - after `.`, `!`, `?` or `…` (several count as one), with the quotes and brackets that close behind it, if white
-//!   space or the end follows; but a full stop does not end one before a small letter, after a single capital
+//!   space or the end follows; but a full stop does not end one before a small letter (nor does `…`), after a single capital
 //!   letter (`J. Smith`), after letters with stops in between (`U.S.`, `e.g.`) unless a capital letter follows that
 //!   begins no name (nobody can tell: it goes on), or after an abbreviation of the list below;
 //! - after `。`, `！`, `？` or `｡`, whatever follows;
@@ -51,7 +51,7 @@ pub fn sentences(text: &str) -> Vec<Span> {
                 let wide = matches!(last, '。' | '！' | '？' | '｡');
                 wide || after.is_empty()
                     || (after.starts_with(char::is_whitespace)
-                        && !(last == '.' && goes_on(text.get(start..at).unwrap_or(""), after)))
+                        && !(matches!(last, '.' | '…') && goes_on(text.get(start..at).unwrap_or(""), after)))
             }
             '\n' => text.get(end..).unwrap_or("").trim_start_matches([' ', '\t', '\r']).starts_with('\n'),
             _ => false,
@@ -116,7 +116,7 @@ mod tests {
             &["Wait… what now?", "Nothing."],
             &["一つ。", "二つ！", "「三つ。」", "四つ"],
             &["Straße 5 usw. ist lang.", "Ärger!"],
-            &["😀 fine.", "e\u{301}t\u{e9}.", "Done"],
+            &["😀 fine.", "E\u{301}t\u{e9}.", "Done"],
         ] {
             let text = if want[0].starts_with('一') { want.concat() } else { want.join(" ") };
             assert_eq!(split(&text), want, "{text}");

@@ -88,18 +88,18 @@ impl Scores {
         let mut taken = vec![false; n];
         for _ in 0..o.top_k {
             let mut best: Option<(f32, usize, usize)> = None;
-            for s in 0..n {
+            for (s, &from) in first.iter().enumerate() {
                 // Widened to words, neither end may be taken; nor anything between them.
-                if (first[s]..=s).any(|i| taken[i]) {
+                if (from..=s).any(|i| taken[i]) {
                     continue;
                 }
                 let most = n.min(s.saturating_add(o.max_tokens));
-                for e in s..most {
+                for (e, &to) in last.iter().enumerate().take(most).skip(s) {
                     if taken[e] {
                         break;
                     }
                     let logit = self.start[s] + self.end[e];
-                    if best.is_none_or(|b| logit > b.0) && !(e..=last[e]).any(|i| taken[i]) {
+                    if best.is_none_or(|b| logit > b.0) && !(e..=to).any(|i| taken[i]) {
                         best = Some((logit, s, e));
                     }
                 }
