@@ -27,12 +27,8 @@ for step in "${steps[@]}"; do
     pipelines) python3 ci/pipelines_classify.py --binary target/release/pocketbert --assets "$assets" ;;
     latency)
         fp32
-        python3 - "$work" <<'P'
-import sys
-from onnxruntime.quantization import QuantType, quantize_dynamic
-quantize_dynamic(f"{sys.argv[1]}/model.onnx", f"{sys.argv[1]}/dynamic.onnx", per_channel=True, weight_type=QuantType.QInt8)
-P
-        python3 ci/bench_ort.py --binary target/release/pocketbert --model models/everyday.pbert --onnx "$work/dynamic.onnx"
+        python3 ci/bench.py --fp32 "$work/model.onnx" --make "$work/peers"
+        python3 ci/bench.py --dynamic "$work/peers/dynamic.onnx" --qdq "$work/peers/qdq_s8.onnx"
         ;;
     mixed) cargo run --release -q -p pocketbert-tests --bin mixed -- everyday ;;
     published) # downloads them; the forms made from the checkpoint are part of .ci/run

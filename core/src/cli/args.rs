@@ -320,7 +320,7 @@ pub struct Bench {
     /// Compute every row of the last layer, even if the head reads one: shows what skipping them saves
     #[arg(long)]
     pub all_rows: bool,
-    /// Print load figures, then answer lines `<batch>x<length> <repeats>` from standard input
+    /// Print load figures, then answer lines `<batch>x<length> <repeats>`, or `peak`, from standard input
     #[arg(long, conflicts_with_all = ["gate", "file"])]
     pub interactive: bool,
     /// Also classify every line of this file: CPU seconds per 1,000 texts

@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::{Failure, Outcome, load};
 use crate::cancel::Stop;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::Isa;
+use crate::kernels::{self, Isa};
 use crate::model::{Batch, Model, NodeStats, Passes, RunOptions};
 use crate::text::EncodeOptions;
 
@@ -411,6 +411,11 @@ fn interactive(bed: &Bed, a: &Bench, figures: &LoadFigures) -> Outcome {
     writeln!(out, "{head}")?;
     out.flush()?;
     while let Some(line) = lines.next()? {
+        if line.trim() == "peak" {
+            writeln!(out, "{}", json!({"peak_gmacs": peak(bed.isa)}))?;
+            out.flush()?;
+            continue;
+        }
         let (sequences, length, repeats) = order(&line).map_err(|e| lines.at(e))?;
         let batch = bed.batch(sequences, length).map_err(|e| lines.at(e))?;
         let mut wall = vec![];
@@ -424,6 +429,13 @@ fn interactive(bed: &Bed, a: &Bench, figures: &LoadFigures) -> Outcome {
         out.flush()?;
     }
     Ok(())
+}
+
+/// Products of int8 per nanosecond on registers alone, one thread; `None` where that is not known.
+fn peak(isa: Isa) -> Option<f64> {
+    let clock = Clock::start();
+    let products = kernels::register_products(isa, 1_000_000)?;
+    clock.stop().cpu_ms.map(|ms| products as f64 / ms / 1e6)
 }
 
 /// Reads `<batch>x<length> <repeats>`.

@@ -25,6 +25,7 @@
 //! | pooling | [`mean_pool`], [`l2_normalize`] |
 //! | two vectors | [`dot`] |
 //! | which kernels ran | [`kernel_counts`] |
+//! | the rate that no kernel can beat | [`register_products`] |
 //!
 //! # Rules
 //! No allocation in hot functions: results go to slices of the caller, scratch ([`QuantRows`],
@@ -88,3 +89,4 @@ pub use quant::{
 };
 pub use table::table_products;
 pub use team::Team;
+pub use tile::register_products;

@@ -164,3 +164,16 @@ pub(super) fn run(isa: Isa, job: impl Job) {
         _ => job.run(generic::Tile),
     }
 }
+
+/// Does int8 products on registers alone, `steps` times what fills the registers, and says how many; `None` where
+/// no such loop is written. Their rate is the limit that figures of speed are compared with.
+pub fn register_products(isa: Isa, steps: u32) -> Option<u64> {
+    match isa.usable() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => Some(super::avx512vnni::register_products(steps)),
+        _ => {
+            let _ = steps;
+            None
+        }
+    }
+}
