@@ -74,7 +74,7 @@ def what(file, ops):
         return "2 rows" if kinds & {"smlal"} else "2 rows, weights with a -128"
     if "usmmla" in kinds:
         return f"{len(ops) // 8 * 2} rows"
-    return f"{len(ops) // 16} rows" + (" (weights streamed)" if len(ops) <= 32 else "")
+    return f"{len(ops) // 16} row{"s" * (len(ops) > 16)}" + (" (weights streamed)" if len(ops) <= 32 else "")
 
 
 def cycles(mca, core, lines, iterations=200):
