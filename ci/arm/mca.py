@@ -21,11 +21,11 @@ MULTIPLY = {"sdot": 16, "sudot": 16, "usmmla": 32, "smull": 8, "smull2": 8, "sml
 # LLVM's A72 model has no dot product, N1 and the A55 no matrix product.
 CORES = {
     "dotprod": ["cortex-a55", "neoverse-n1", "neoverse-n2", "neoverse-v2"],
-    "i8mm": ["neoverse-n2", "neoverse-v2"],
+    "i8mm": ["cortex-a510", "neoverse-n2", "neoverse-v2"],
     "neon": ["cortex-a55", "cortex-a72", "neoverse-n1"],
 }
 # The goal is for the loops that carry the work; few rows wait for memory, and products in 16 bits need a further
-# instruction (`SADALP`).
+# instruction (`SADALP`). The A510 is shown, not judged: it shares its vector unit between two cores.
 GOAL = {("dotprod", "6 rows"): 0.8, ("i8mm", "6 rows"): 0.8}
 
 
@@ -74,7 +74,7 @@ def what(file, ops):
         return "2 rows" if kinds & {"smlal"} else "2 rows, weights with a -128"
     if "usmmla" in kinds:
         return f"{len(ops) // 8 * 2} rows"
-    return f"{len(ops) // 16} rows" + (" (weights streamed)" if len(ops) <= 32 else "")
+    return {16: "1 row (weights streamed)", 32: "2 rows (weights streamed)"}.get(len(ops), f"{len(ops) // 16} rows")
 
 
 def cycles(mca, core, lines, iterations=200):
@@ -106,7 +106,7 @@ def main():
             took, least = cycles(mca, core, body), cycles(mca, core, alone)
             print(f"| {file}, {name} | {core} | {len(body)} | {products} | {took:.1f} | {least:.1f} "
                   f"| {least / took:.0%} |")
-            if least / took < GOAL.get((file, name), 0):
+            if core != "cortex-a510" and least / took < GOAL.get((file, name), 0):
                 low.append(f"{file}, {name} on {core}: {least / took:.1%}")
     for line in low:
         print(f"below the goal: {line}", file=sys.stderr)

@@ -236,7 +236,8 @@ pub struct Inspect {
     /// For dynamically quantized ONNX models: one scale per tensor as ONNX says
     #[arg(long)]
     pub reference_semantics: bool,
-    /// Kernels to run on: generic, avx2, avxvnni, avx512vnni, neon-dotprod [default: the fastest here]
+    /// Kernels to run on: generic, avx2, avxvnni, avx512vnni, armv7-neon, neon, neon-dotprod, neon-i8mm
+    /// [default: the fastest here]
     #[arg(long, value_name = "K", value_parser = kernel)]
     pub kernel: Option<Isa>,
     #[command(flatten)]
@@ -358,7 +359,8 @@ pub struct SelfTest {
 /// How runs are done.
 #[derive(clap::Args, Debug)]
 pub struct Engine {
-    /// Kernels: generic, avx2, avxvnni, avx512vnni, neon-dotprod [default: the fastest here]
+    /// Kernels: generic, avx2, avxvnni, avx512vnni, armv7-neon, neon, neon-dotprod, neon-i8mm
+    /// [default: the fastest here]
     #[arg(long, value_name = "K", value_parser = kernel)]
     pub kernel: Option<Isa>,
     /// Threads per run

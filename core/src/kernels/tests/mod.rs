@@ -69,6 +69,13 @@ fn names_are_parsed_and_errors_list_them() {
     assert!(Isa::best().is_available());
 }
 
+/// Under an emulator CI says what the CPU is that it plays.
+#[test]
+#[ignore = "needs POCKETBERT_BEST_KERNEL: the name of the fastest kernel that this CPU has"]
+fn the_fastest_kernel_is_found() {
+    assert_eq!(Isa::best().name(), std::env::var("POCKETBERT_BEST_KERNEL").unwrap());
+}
+
 #[test]
 fn calls_are_counted_for_what_really_ran() {
     let before = kernel_counts();
