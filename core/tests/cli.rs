@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use pocketbert::bundle::manifest::Task;
 use pocketbert::bundle::{Bundle, BundleWriter, OpenOptions as BundleOptions};
 use pocketbert::cancel::Stop;
 use pocketbert::kernels::Isa;
@@ -179,7 +180,9 @@ fn run_gives_every_head_with_the_librarys_bits() {
         batch.push(e.ids.iter().map(|&i| i64::from(i)), None, None);
         let run = RunOptions { isa: Isa::Generic, threads: 1, stop: Stop::default(), stats: None };
         let outputs = model.plan().run(&batch, &wanted, run).unwrap();
+        // A head that fills masks answers where there is a mask only.
         let heads = &model.bundle().unwrap().manifest().heads;
+        let heads: Vec<_> = heads.iter().filter(|h| h.task != Task::FillMask).collect();
         assert_eq!(answer["outputs"].as_object().unwrap().len(), heads.len());
         for h in heads {
             let o = outputs.iter().find(|o| o.info.name == h.output).unwrap();

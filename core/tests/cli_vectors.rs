@@ -46,7 +46,8 @@ fn vectors_come_as_json_lines_in_three_formats() {
     let small = json(&good(&["embed", "play some jazz", "--format", "i8", "--dims", "16"], ""));
     assert_eq!((&small["dims"], &small["format"]), (&Value::from(16), &Value::from("i8")));
     let scale = small["scale"].as_f64().unwrap();
-    let length: f64 = small["values"].as_array().unwrap().iter().map(|q| (q.as_f64().unwrap() * scale).powi(2)).sum();
+    let length: f64 =
+        small["values"].as_array().unwrap().iter().map(|q| (q.as_f64().unwrap() * scale).powi(2)).sum();
     assert!((length - 1.0).abs() < 0.05, "{length}");
     let compare = |a: &str, b: &str| -> f64 {
         json(&good(&["embed", "--json", "--compare", a, b], ""))["cosine"].as_f64().unwrap()
@@ -66,7 +67,8 @@ fn documents_are_ranked_from_arguments_and_standard_input() {
     assert_eq!(ranked[0]["document"], documents[1]);
     let first = good(&["rerank", "weather tomorrow", "-", "--top-k", "1"], &documents.join("\n"));
     assert!(first.lines().count() == 1 && first.ends_with("  2  will it rain tomorrow\n"), "{first}");
-    let pairs = good(&["rerank", "will it rain", "--head", "entail", "--json", "This text is about music."], "");
+    let pairs =
+        good(&["rerank", "will it rain", "--head", "entail", "--json", "This text is about music."], "");
     assert!((0.0..=1.0).contains(&json(&pairs)["score"].as_f64().unwrap()));
 }
 
@@ -86,7 +88,10 @@ fn masks_are_filled_and_targets_chosen() {
 
 #[test]
 fn labels_are_those_of_the_command_line() {
-    let a = json(&good(&["zero-shot", "will it rain tomorrow", "--labels", "play music, get weather", "--json"], ""));
+    let a = json(&good(
+        &["zero-shot", "will it rain tomorrow", "--labels", "play music, get weather", "--json"],
+        "",
+    ));
     assert_eq!(a["labels"][0]["label"], "get weather");
     let p: f64 = a["labels"].as_array().unwrap().iter().map(|l| l["probability"].as_f64().unwrap()).sum();
     assert!((p - 1.0).abs() < 1e-5);

@@ -354,7 +354,8 @@ fn macro_f1(gold: &[usize], pred: &[usize]) -> f64 {
 
 /// Stretches of equal entity kind as (first, end, kind), by BIO.
 fn spans(head: &Head, tags: &[usize]) -> Vec<(usize, usize, String)> {
-    let (mut out, mut open): (Vec<(usize, usize, String)>, Option<(usize, String)>) = (vec![], None);
+    let mut out = vec![];
+    let mut open: Option<(usize, String)> = None;
     for i in 0..=tags.len() {
         let tag = tags.get(i).map_or("O".to_string(), |&t| name(head, t));
         let (mark, kind) = tag.split_at_checked(2).unwrap_or(("", ""));
