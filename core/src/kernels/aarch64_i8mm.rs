@@ -58,14 +58,17 @@ const CHUNK: usize = 512;
 const PAIRS: usize = 3;
 const BLOCKS: usize = TILE_ROWS / (2 * PAIRS);
 
+/// The sums of up to [`PAIRS`] pairs of rows and 8 of columns, as the instruction keeps them.
+type PairSums = [[MaybeUninit<[i32; 4]>; 8]; PAIRS];
+
 /// Memory of a tall tile.
 struct Scratch {
     /// For each block of pairs of rows `[K/8][pairs][2][8]`; and what the loop loads ahead.
     a: [V; TILE_ROWS / 2 * CHUNK / 8 + PAIRS],
     /// `[K/8][8 pairs of columns][2][8]`; and what the loop loads ahead.
     w: [V; CHUNK + 4],
-    /// Sums as the instruction keeps them, [`PAIRS`] times 8 per panel and block of pairs.
-    acc: [[[[MaybeUninit<[i32; 4]>; 8]; PAIRS]; BLOCKS]; super::tile::TILE_PANELS],
+    /// Per panel and block of pairs.
+    acc: [[PairSums; BLOCKS]; super::tile::TILE_PANELS],
 }
 
 /// Sums of three rows or more.
@@ -189,7 +192,7 @@ macro_rules! pairs {
             w: *const i8,
             steps: usize,
             first: bool,
-            acc: &mut [[MaybeUninit<[i32; 4]>; 8]; PAIRS],
+            acc: &mut PairSums,
         ) {
             let mut sums: [[int32x4_t; 8]; $pairs] = [[vdupq_n_s32(0); 8]; $pairs];
             if !first {

@@ -63,6 +63,10 @@ impl Isa {
     }
 
     /// Whether the CPU that runs this can run it. Cheap: the answer of the CPU is cached.
+    ///
+    /// On ARM the operating system is asked, never the model of the device: the capabilities that Linux and
+    /// Android hand to a process, Apple's `sysctl` by the name of the feature. A system too old to know the
+    /// name gets [`Neon`](Isa::Neon). tract's own detection plays no part, since none of its operators runs.
     pub fn is_available(self) -> bool {
         match self {
             Isa::Generic => true,
