@@ -15,6 +15,9 @@ use prost::Message;
 use serde_json::Value;
 use tract_onnx::pb::ModelProto;
 
+#[path = "cli/spans.rs"]
+mod spans;
+
 #[path = "cli/heads.rs"]
 mod heads;
 

@@ -77,6 +77,30 @@ fn answers_equal_those_of_the_python_package() {
     assert!(cut > 100, "only {cut} cases were truncated");
 }
 
+/// Vocabularies over many scripts, with custom tokens: cased, uncased, and with ideographs left together.
+#[test]
+fn mixed_scripts_match() {
+    let file: Value = serde_json::from_slice(&unpack("mixed.json.gz")).unwrap();
+    let texts: Vec<&str> = file["texts"].as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect();
+    assert_eq!((texts.len(), file["kinds"].as_object().unwrap().len()), (360, 3));
+    for (kind, v) in file["kinds"].as_object().unwrap() {
+        let tok = Tokenizer::from_bytes(v["tokenizer"].to_string().as_bytes()).unwrap();
+        let (mut unknown, mut custom) = (0, 0);
+        for (i, (text, want)) in texts.iter().zip(v["answers"].as_array().unwrap()).enumerate() {
+            let pair = (i % 3 == 2).then(|| texts[i - 1]);
+            let got = tok.encode(text, pair, &EncodeOptions::default()).unwrap();
+            let mut mine = answer(&got);
+            for extra in ["special", "sequences"] {
+                mine.as_object_mut().unwrap().remove(extra);
+            }
+            assert_eq!(&mine, want, "{kind}: {text:?}");
+            unknown += got.unknown;
+            custom += got.ids.iter().filter(|&&id| Some(id) == tok.token_id("<city>")).count();
+        }
+        assert!(unknown > 100 && custom > 5, "{kind}: {unknown} {custom}");
+    }
+}
+
 #[test]
 fn facts_of_the_files() {
     let tok = Tokenizer::from_bytes(&unpack("bert-base-cased.json.gz")).unwrap();
