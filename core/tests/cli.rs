@@ -509,7 +509,7 @@ fn bench_answers_orders_in_turn() {
     let lines: Vec<_> = d.out.lines().map(json).collect();
     assert_eq!(lines.len(), 4);
     let peak = lines[3]["peak_gmacs"].as_f64();
-    assert_eq!(peak.is_some_and(|p| p > 1.0), Isa::best() == Isa::Avx512Vnni, "{peak:?}");
+    assert_eq!(peak.is_some_and(|p| p > 0.0), Isa::best() == Isa::Avx512Vnni, "{peak:?}");
     assert!(lines[0]["open"]["wall_ms"].as_f64() > Some(0.0) && lines[0]["memory"].is_object());
     for (line, n) in lines[1..3].iter().zip([3, 1]) {
         let times = ["wall_ms", "cpu_ms"].map(|k| line[k].as_array().unwrap().len());
