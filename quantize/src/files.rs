@@ -23,7 +23,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Res
     let write = || -> std::io::Result<()> {
         let mut f = std::io::BufWriter::new(std::fs::File::create(&part)?);
         fill(&mut f)?;
-        f.into_inner().map_err(|e| e.into_error())?.sync_all()?;
+        f.into_inner().map_err(|e| e.into_error())?;
         std::fs::rename(&part, path)
     };
     let result = write();

@@ -133,7 +133,20 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
             &make(&["--preset", "static", "--range", range, "--calibration", "c.bin", "--out", "s.pbert"]),
         );
     }
-    ok(&dir, &["fit", "a.pbert", "--sets", "sets.json", "--threshold", "mood:high", "--out", "f.pbert"]);
+    ok(
+        &dir,
+        &[
+            "fit",
+            "a.pbert",
+            "--sets",
+            "sets.json",
+            "--threshold",
+            "mood:high",
+            "--baseline",
+            "--out",
+            "f.pbert",
+        ],
+    );
     let judge = |gate: &str| {
         run(
             &dir,

@@ -1,16 +1,19 @@
 //! `fit`: temperatures and thresholds from held-out texts, kept in the bundle.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
-use pocketbert::bundle::Head;
 use pocketbert::bundle::manifest::{ProblemType, Task};
+use pocketbert::bundle::{Head, JsonText};
 use pocketbert::kernels::Isa;
+use pocketbert::metrics::Baseline;
+use pocketbert::model::Model;
 use pocketbert::text::Encoding;
-use pocketbert::{Error, Result};
+use pocketbert::{Error, Result, TextClassifier};
 
 use super::bundle::rewrite;
-use crate::data::{Gold, Role, read_examples, read_sets};
+use crate::data::{Gold, Role, SetEntry, read_examples, read_sets};
 use crate::eval::{How, Subject, encode, outputs};
 use crate::stats;
 
@@ -25,6 +28,9 @@ pub struct FitArgs {
     /// HEAD:LABEL whose threshold is chosen, the one of the highest F1; may be repeated.
     #[arg(long)]
     threshold: Vec<String>,
+    /// Keep, beside temperatures, what dev texts and their answers look like: drift in the field is seen beside it.
+    #[arg(long)]
+    baseline: bool,
     /// Folder where raw outputs are kept by hash.
     #[arg(long)]
     cache: Option<PathBuf>,
@@ -88,9 +94,37 @@ pub fn run(a: &FitArgs) -> Result<()> {
             head.thresholds.insert(label.clone(), t as f32);
         }
     }
-    rewrite(bundle, &a.out, |m| m.heads = heads)?;
+    rewrite(bundle, &a.out, |m| m.heads = heads.clone())?;
+    if a.baseline {
+        let model = Arc::new(Model::open(&a.out, &Default::default())?);
+        let baseline = baseline(&model, &heads, &sets)?;
+        let Some(bundle) = model.bundle() else { return Err(Error::internal("a bundle that is none")) };
+        rewrite(bundle, &a.out, |m| m.drift_baseline = Some(baseline))?;
+    }
     eprintln!("wrote {}", a.out.display());
     Ok(())
+}
+
+/// What the dev texts of every classification head look like to the bundle.
+fn baseline(model: &Arc<Model>, heads: &[Head], sets: &[SetEntry]) -> Result<JsonText> {
+    let mut all = Baseline::default();
+    for head in heads.iter().filter(|h| h.task == Task::TextClassification) {
+        let classifier = TextClassifier::from_model(model.clone(), Some(&head.name))?;
+        classifier.metrics().collect_baseline()?;
+        for s in sets.iter().filter(|s| s.role == Role::Dev && s.head == head.name) {
+            let rows = read_examples(&s.file, Some(head))?;
+            let bar = crate::progress::bar(&format!("{}: baseline", s.name), rows.len());
+            for part in rows.chunks(64) {
+                crate::check_stop()?;
+                classifier.classify_batch(&part.iter().map(|e| e.text.as_str()).collect::<Vec<_>>())?;
+                bar.add(part.len());
+            }
+        }
+        if let Some(counts) = classifier.metrics().baseline().filter(|b| b.texts > 0) {
+            all.insert(head.name.clone(), counts);
+        }
+    }
+    all.to_json()
 }
 
 /// The probability, half-way between two that were seen, from which saying yes gives the highest F1.

@@ -12,7 +12,7 @@ use crate::calibration::Calibration;
 use crate::data::{Role, read_sets};
 use crate::eval::{How, Subject};
 use crate::gates;
-use crate::report::{Facts, html};
+use crate::report::{Facts, html, number};
 use crate::slices::Slice;
 use crate::validate::{Plan, SetResult, Sources, pool, validate};
 
@@ -107,7 +107,7 @@ pub fn run(a: &ValidateArgs) -> Result<bool> {
     let red = std::io::stderr().is_terminal();
     for v in &verdicts {
         let text =
-            format!("{} {}: {:.3e} ({})", if v.passed { "PASS" } else { "FAIL" }, v.gate, v.value, v.at);
+            format!("{} {}: {} ({})", if v.passed { "PASS" } else { "FAIL" }, v.gate, number(v.value), v.at);
         match (v.passed, red) {
             (false, true) => eprintln!("\x1b[31m{text}\x1b[0m"),
             _ => eprintln!("{text}"),

@@ -68,6 +68,11 @@ fn esc(t: &str) -> String {
     t.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
+/// Three digits after the point, or powers of ten where that would say nothing.
+pub fn number(x: f64) -> String {
+    if x != 0.0 && x.abs() < 0.01 { format!("{x:.1e}") } else { format!("{x:.3}") }
+}
+
 fn percent(flips: usize, of: usize) -> String {
     format!("{:.2}", 100.0 * flips as f64 / of.max(1) as f64)
 }
@@ -116,9 +121,9 @@ pub fn html(sets: &[SetResult], facts: &Facts) -> Result<String> {
         for v in facts.verdicts {
             let (c, t) = if v.passed { ("pass", "holds") } else { ("fail", "FAILS") };
             o += &format!(
-                "<tr><td><code>{}</code><td class=n>{:.3e}<td>{}<td class={c}>{t}",
+                "<tr><td><code>{}</code><td class=n>{}<td>{}<td class={c}>{t}",
                 esc(&v.gate),
-                v.value,
+                number(v.value),
                 esc(&v.at)
             );
         }
@@ -265,7 +270,7 @@ main{max-width:1080px;margin:0 auto;padding:16px}h1{margin:0;font-size:1.7rem}h2
 header,section{background:var(--paper);border:1px solid var(--line);border-radius:12px;padding:20px;margin:0 0 16px}\
 header{border-left:8px solid var(--soft)}header.pass{border-color:var(--pass)}header.fail{border-color:var(--fail)}header p{margin:6px 0 0;overflow-wrap:anywhere}\
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(200px,1fr));gap:16px}.card b{display:block;font-size:1.7rem}.card span{color:var(--soft);font-size:.85rem}\
-.wide{overflow-x:auto}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:16px}\
+.wide{overflow-x:auto}.wide svg{max-width:none}td:nth-child(-n+2){white-space:nowrap}td.t{white-space:normal}.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));gap:16px}\
 figure{margin:0;overflow-x:auto}figcaption{font-size:.8rem;color:var(--soft);overflow-wrap:anywhere}svg{max-width:100%;height:auto;background:#fff;border-radius:8px}\
 table{border-collapse:collapse;font-size:.85rem}th,td{padding:5px 10px;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}th{color:var(--soft);font-weight:600}\
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}.t{min-width:240px}td.pass{color:var(--pass);font-weight:600}td.fail{color:var(--fail);font-weight:600}\
