@@ -415,7 +415,7 @@ mod tests {
         }
     }
 
-    /// Fixed once on x86-64; every other CPU has to give them, too.
+    /// From another implementation of the same order, in NumPy.
     const DOT_BITS: u32 = 1_074_587_739;
 
     #[test]
