@@ -161,14 +161,15 @@ fn stretches(spans: &[(&str, f32, &str)], paint: Paint, columns: usize) -> Vec<S
     if spans.is_empty() {
         return vec![paint.paint(Look::Dim, "(none)")];
     }
-    let half = (columns / 2).max(6);
+    // A score takes 5 columns and 2 before it; where nothing is left for a label, there is none.
+    let half = (columns / 2).min(columns.saturating_sub(7)).max(1);
     let found: Vec<String> = spans.iter().map(|s| shorten(&visible(s.0), half)).collect();
     let wide = found.iter().map(|f| width(f)).max().unwrap_or(0);
     let line = |((_, score, label), f): (&(&str, f32, &str), &String)| {
         let gap = " ".repeat(wide - width(f));
         let score = format!("{score:.3}");
         let room = columns.saturating_sub(wide + 2 + score.len() + 2);
-        let label = shorten(&visible(label), room.max(1));
+        let label = if room < 3 { String::new() } else { shorten(&visible(label), room) };
         let rest = format!("{score}  {label}");
         format!("{}{gap}  {}", paint.paint(Look::Span, f), paint.paint(Look::Dim, rest.trim_end()))
     };
