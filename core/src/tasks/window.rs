@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::text::{Tokenizer, Window, Windows};
 
-/// Tokens of one run over windows. Larger runs are no faster (docs/performance.md) and take more scratch memory.
+/// Tokens of one run over windows: it bounds scratch memory, and changes no answer.
 pub(super) const TOKENS_PER_LONG_RUN: usize = 1024;
 
 /// How a text longer than the model is read.
