@@ -81,8 +81,10 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
         return Err(Error::invalid("`--loud` and `--gptq` need `--calibration`"));
     }
     let tokenizer = Tokenizer::from_bytes(&crate::read(&a.tokenizer)?)?;
-    let mut graph = lower_onnx_file(&a.model, false)?.graph;
-    crate::tie::tie(&mut graph)?;
+    let graph = lower_onnx_file(&a.model, false)?.graph;
+    // A decoder that is tied to a table has no weights of its own.
+    let mut tied = graph.clone();
+    crate::tie::tie(&mut tied)?;
     let mut encodings = vec![];
     for e in sample(&read_examples(&a.texts, None)?, a.samples, 1) {
         encodings.extend(encode(&tokenizer, &e, false, 128)?);
@@ -97,7 +99,7 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
         }
         Ok(distance(&reference, &answers(g, &encodings, a.threads)?))
     };
-    let all: Vec<String> = graph
+    let all: Vec<String> = tied
         .nodes
         .iter()
         .filter(|n| n.op == "Linear" && n.str("activation").is_none())
