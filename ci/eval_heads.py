@@ -124,11 +124,14 @@ def run_ort(path, ids):
     so.intra_op_num_threads = 1
     so.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     sess = ort.InferenceSession(path, so, providers=["CPUExecutionProvider"])
-    names = [o.name for o in sess.get_outputs()]
+    # Only what is judged here: the scores of a vocabulary for every token would take most of the time.
+    names = [o.name for o in sess.get_outputs() if o.name not in ("fill_mask", "entail")]
+    types = any(i.name == "token_type_ids" for i in sess.get_inputs())
     out = []
     for row in ids:
         x = np.array([row], np.int64)
-        out.append({n: v[0] for n, v in zip(names, sess.run(None, {"input_ids": x, "attention_mask": np.ones_like(x)}))})
+        feed = {"input_ids": x, "attention_mask": np.ones_like(x)} | ({"token_type_ids": np.zeros_like(x)} if types else {})
+        out.append({n: v[0] for n, v in zip(names, sess.run(names, feed))})
     return out
 
 

@@ -24,7 +24,12 @@ for step in "${steps[@]}"; do
         python3 ci/eval_heads.py --binary target/release/pocketbert --assets "$assets" --onnx "$work/model.onnx" \
             --models int8=models/everyday.pbert
         ;;
-    pipelines) python3 ci/pipelines_classify.py --binary target/release/pocketbert --assets "$assets" ;;
+    pipelines)
+        python3 ci/pipelines_classify.py --binary target/release/pocketbert --assets "$assets"
+        python3 ci/pipelines_spans.py --binary target/release/pocketbert --assets "$assets"
+        fp32
+        python3 ci/vectors.py --binary target/release/pocketbert --assets "$assets" --fp32 "$work" --bundle models/everyday.pbert
+        ;;
     latency)
         fp32
         python3 ci/bench.py --fp32 "$work/model.onnx" --make "$work/peers"

@@ -43,8 +43,8 @@ pub struct Attention<'a> {
     pub mask: Option<&'a [u8]>,
     /// Applied to scaled scores.
     pub score_quant: Option<FakeQuant>,
-    /// Applied to probabilities.
-    pub probability_quant: Option<FakeQuant>,
+    /// Applied to probabilities, one after the other.
+    pub probability_quant: &'a [FakeQuant],
 }
 
 /// Working memory of [`attention_f32`] and [`attention_i8`](super::attention_i8()); keep it and use it again.
@@ -257,7 +257,7 @@ fn softmax_row(
     scale: f32,
     uniform: bool,
     score_quant: Option<FakeQuant>,
-    probability_quant: Option<FakeQuant>,
+    probability_quant: &[FakeQuant],
 ) {
     if uniform {
         line[..len].fill(0.0);
@@ -273,7 +273,7 @@ fn softmax_row(
     }
     line[len..].fill(f32::NEG_INFINITY);
     softmax_lanes(line);
-    if let Some(quant) = probability_quant {
+    for quant in probability_quant {
         for v in line[..len].iter_mut() {
             *v = quant.apply(*v);
         }

@@ -53,8 +53,8 @@ impl AttentionI8Scratch {
     }
 }
 
-/// [`attention_f32`](super::attention_f32) with products in int8. `score_quant` and `probability_quant` must be
-/// `None`.
+/// [`attention_f32`](super::attention_f32) with products in int8. There must be no `score_quant` and no
+/// `probability_quant`.
 pub fn attention_i8(
     isa: Isa,
     q: Rows,
@@ -66,7 +66,7 @@ pub fn attention_i8(
     out_stride: usize,
 ) -> Result<()> {
     check(&q, &k, &v, shape, out.len(), out_stride)?;
-    if shape.score_quant.is_some() || shape.probability_quant.is_some() {
+    if shape.score_quant.is_some() || !shape.probability_quant.is_empty() {
         return Err(Error::invalid("int8 attention has its own steps: no fake quantisation fits it"));
     }
     if shape.queries == 0 || shape.keys == 0 {

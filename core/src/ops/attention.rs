@@ -30,8 +30,8 @@ pub struct Attention {
     pub int8: bool,
     /// Fake quantization of the scaled scores.
     pub score_quant: Option<FakeQuant>,
-    /// Fake quantization of the probabilities.
-    pub prob_quant: Option<FakeQuant>,
+    /// Fake quantizations of the probabilities, one after the other.
+    pub prob_quant: Vec<FakeQuant>,
 }
 
 impl Operator for Attention {
@@ -104,7 +104,7 @@ impl Attention {
                 scale: s.scale,
                 mask: keep.as_deref(),
                 score_quant: s.score_quant,
-                probability_quant: s.prob_quant,
+                probability_quant: &s.prob_quant,
             };
             attend(isa, queries, keys, values, &shape, scratch, out, width)
         };

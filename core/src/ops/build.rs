@@ -277,24 +277,29 @@ impl Builder<'_> {
             }
             _ => return self.bad("attribute `columns` is missing or out of range"),
         };
-        let quant = |name: &str| match self.n.attrs.get(name) {
-            None => Ok(None),
-            Some(Attr::Floats(f)) => match f[..] {
-                [scale, zero, low, high] if scale > 0.0 && scale.is_finite() && low < high => {
-                    Ok(Some(kernels::FakeQuant {
+        // Up to `most` quantizations, each as scale, zero point and range.
+        let quants = |name: &str, most: usize| match self.n.attrs.get(name) {
+            None => Ok(vec![]),
+            Some(Attr::Floats(f)) if f.len().is_multiple_of(4) && (1..=most).contains(&(f.len() / 4)) => f
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|&[scale, zero, low, high]| match scale > 0.0 && scale.is_finite() && low < high {
+                    true => Ok(kernels::FakeQuant {
                         scale,
                         zero: zero as i32,
                         lowest: low as i32,
                         highest: high as i32,
-                    }))
-                }
-                _ => self.bad(&format!("attribute `{name}` is out of range")),
-            },
-            Some(_) => self.bad(&format!("attribute `{name}` is no list of numbers")),
+                    }),
+                    false => self.bad(&format!("attribute `{name}` is out of range")),
+                })
+                .collect(),
+            Some(_) => self.bad(&format!("attribute `{name}` is no list of quantizations")),
         };
         let int8 = self.n.int("int8") == Some(1);
-        let (score_quant, prob_quant) = (quant("score_quant")?, quant("prob_quant")?);
-        if int8 && (score_quant.is_some() || prob_quant.is_some()) {
+        let (score_quant, prob_quant) =
+            (quants("score_quant", 1)?.first().copied(), quants("prob_quant", 2)?);
+        if int8 && (score_quant.is_some() || !prob_quant.is_empty()) {
             return self.bad("int8 attention has no fake quantization");
         }
         Ok(Attention {

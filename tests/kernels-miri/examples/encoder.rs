@@ -64,7 +64,7 @@ fn main() {
         scale: 0.125,
         mask: None,
         score_quant: None,
-        probability_quant: None,
+        probability_quant: &[],
     };
     for _ in 0..runs * LAYERS {
         qkv.apply(isa, &x, m, Activation::None, &mut q, &mut h3);

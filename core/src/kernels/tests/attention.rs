@@ -35,7 +35,7 @@ impl Case {
             scale: 0.3,
             mask: self.mask.as_deref(),
             score_quant: None,
-            probability_quant: None,
+            probability_quant: &[],
         };
         let mut out = vec![f32::NAN; rows.len() * self.heads * self.dv];
         let mut scratch = AttentionScratch::new();
@@ -214,7 +214,7 @@ fn int8_attention_survives_what_is_not_finite_and_refuses_other_steps() {
         scale: 1.0,
         mask: None,
         score_quant: Some(FakeQuant::u8(0.1, 3)),
-        probability_quant: None,
+        probability_quant: &[],
     };
     let mut scratch = AttentionScratch::new();
     assert!(attention_i8(Isa::Generic, rows, rows, rows, &shape, &mut scratch, &mut [0.0; 4], 4).is_err());

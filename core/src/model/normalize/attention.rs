@@ -34,7 +34,7 @@ impl Lowering<'_> {
         if !self.dynamic(p) || !self.dynamic(val) {
             return Ok(None);
         }
-        let Some((softmax, probs_quant)) = self.find_softmax(p)? else { return Ok(None) };
+        let Some((softmax, probs_quants)) = self.find_softmax(p)? else { return Ok(None) };
         let scores_in = self.need(&softmax, 0)?;
         let Some(scores) = self.scores(scores_in)? else { return Ok(None) };
         let (q, k) = (self.need(&scores.matmul, 0)?, self.need(&scores.matmul, 1)?);
@@ -90,12 +90,13 @@ impl Lowering<'_> {
             ("scale", Attr::Float(q.scale * k.scale * scores.scale)),
             ("masked", Attr::Int(scores.masked.into())),
         ];
-        let quant = |q: Quant| Attr::Floats(vec![q.scale, q.zero as f32, q.low as f32, q.high as f32]);
+        let quant = |q: Quant| [q.scale, q.zero as f32, q.low as f32, q.high as f32];
         if let Some(q) = scores.quant {
-            attrs.push(("score_quant", quant(q)));
+            attrs.push(("score_quant", Attr::Floats(quant(q).to_vec())));
         }
-        if let Some(q) = probs_quant {
-            attrs.push(("prob_quant", quant(q)));
+        if !probs_quants.is_empty() {
+            let all = probs_quants.into_iter().flat_map(quant).collect();
+            attrs.push(("prob_quant", Attr::Floats(all)));
         }
         let (offsets, mask) = (self.offsets, self.mask);
         let inputs = vec![q.rows.v, k.rows.v, values.rows.v, offsets, mask];
@@ -189,21 +190,26 @@ impl Lowering<'_> {
     }
 
     /// From the probabilities up to their softmax.
-    fn find_softmax(&self, mut v: ValueId) -> Result<Option<(Node, Option<Quant>)>> {
-        let mut quant = None;
+    fn find_softmax(&self, mut v: ValueId) -> Result<Option<(Node, Vec<Quant>)>> {
+        // In the order in which they are applied; some tools quantize twice, to different grids.
+        let mut quants: Vec<Quant> = vec![];
         for _ in 0..32 {
             let chain = self.walk_up(v, false);
-            for s in &chain.steps {
-                if let Step::Quant(q) = s {
-                    quant = Some(*q);
-                }
-            }
+            let here = chain.steps.iter().filter_map(|s| match s {
+                Step::Quant(q) => Some(*q),
+                _ => None,
+            });
+            quants.splice(0..0, here);
+            quants.dedup_by(|b, a| a.same_grid(*b));
             let Some(n) = self.g.producer_node(chain.root) else { return Ok(None) };
             match n.op.as_str() {
+                "Softmax" if quants.len() > 2 => {
+                    return self.fail(v, "probabilities are quantized to more than two grids");
+                }
                 "Softmax" => {
                     let rank = self.probes[0].vals[chain.root].as_ref().map_or(0, |v| v.shape.len() as i64);
                     let axis = n.int("axis").unwrap_or(if self.g.opset < 13 { 1 } else { -1 });
-                    return Ok((axis == -1 || axis == rank - 1).then(|| (n.clone(), quant)));
+                    return Ok((axis == -1 || axis == rank - 1).then(|| (n.clone(), quants)));
                 }
                 // Where(IsNaN(p), 0, p): what exporters add for fully masked rows, which cannot occur here.
                 "Where" => {

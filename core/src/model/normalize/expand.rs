@@ -1,8 +1,11 @@
 //! Fused and integer operators as the standard ones that they stand for.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use crate::error::{Error, Result};
 use crate::model::graph::{Attr, Graph, Node, ValueId};
-use crate::model::tensor::{DType, Tensor};
+use crate::model::tensor::{Bytes, DType, Tensor};
 
 /// `g` with ONNX Runtime's fused operators and the `QLinear…` family written out.
 pub(super) fn expand(g: &Graph) -> Result<Graph> {
@@ -24,8 +27,72 @@ pub(super) fn expand(g: &Graph) -> Result<Graph> {
         }
     });
     out.nodes = nodes;
+    requantize(&mut out);
     out.prune()?;
     Ok(out)
+}
+
+/// Makes constants of integers that a graph quantizes from other constant integers: weights that two layers share
+/// and a tool quantized for each of them.
+fn requantize(g: &mut Graph) {
+    let producer: HashMap<ValueId, usize> = g
+        .nodes
+        .iter()
+        .enumerate()
+        .flat_map(|(i, n)| n.outputs.iter().flatten().map(move |o| (*o, i)))
+        .collect();
+    // A few bytes of a file may ask for many copies of a large constant; honest files make few.
+    let mut budget: usize = g.consts.values().map(|t| t.bytes().len()).sum();
+    let mut made = HashMap::new();
+    for n in g.nodes.iter().filter(|n| n.op == "QuantizeLinear") {
+        let mut from = n.input(0);
+        // A chain has at most as many links as there are nodes; real ones have one or two.
+        let dequantize = (0..8).find_map(|_| {
+            let p = &g.nodes[*producer.get(&from?)?];
+            match p.op.as_str() {
+                "DequantizeLinear" => Some(Some(p)),
+                "Identity" => {
+                    from = p.input(0);
+                    None
+                }
+                _ => Some(None),
+            }
+        });
+        if let (Some(Some(d)), Some(Some(o))) = (dequantize, n.outputs.first())
+            && let Some(size) = d.input(0).and_then(|c| g.constant(c)).map(|t| t.len())
+            && size <= budget
+            && let Some(t) = requantized(g, d, n)
+        {
+            budget -= size;
+            made.insert(*o, Arc::new(t));
+        }
+    }
+    g.nodes.retain(|n| !n.outputs.first().copied().flatten().is_some_and(|o| made.contains_key(&o)));
+    g.consts.extend(made);
+}
+
+/// `q(d(constant))` as a constant, where both have one scale for all.
+fn requantized(g: &Graph, d: &Node, q: &Node) -> Option<Tensor> {
+    let scale = |n: &Node| g.constant(n.input(1)?).and_then(|t| t.scalar()).map(|s| s as f32);
+    let zero = |n: &Node| match n.input(2) {
+        Some(z) => g.constant(z).and_then(|t| Some((t.scalar()?, t.dtype))),
+        None => Some((0.0, DType::U8)),
+    };
+    let ints = g.constant(d.input(0)?)?;
+    let (from, (zero_from, _)) = (scale(d)?, zero(d)?);
+    let (to, (zero_to, dtype)) = (scale(q)?, zero(q)?);
+    let (low, high) = match dtype {
+        DType::I8 => (-128.0, 127.0),
+        DType::U8 => (0.0, 255.0),
+        _ => return None,
+    };
+    let step = |x: i64| {
+        let x = (x as f32 - zero_from as f32) * from;
+        ((x / to).round_ties_even() + zero_to as f32).clamp(low, high)
+    };
+    // Through i16, since a byte of either type is its low half.
+    let bytes = ints.to_i64().into_iter().map(|x| step(x) as i16 as u8).collect();
+    Tensor::new(dtype, ints.shape.clone(), Bytes::from_vec(bytes)).ok()
 }
 
 fn constant(n: &Node) -> Option<std::sync::Arc<Tensor>> {
@@ -291,5 +358,38 @@ impl Expander<'_> {
         }
         let y = self.add("Gemm", "product", inputs, attrs);
         self.quantize_out(y, 7)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_quantized_again_are_constants_and_stay_within_a_budget() {
+        let graph = |copies: usize| {
+            let mut g = Graph::default();
+            let table = g.add_const("table", Tensor::from_i8(vec![2, 2], &[-128, -3, 5, 127]).unwrap());
+            let scales = [0.5, 0.3].map(|s| Tensor::from_f32(vec![], &[s]).unwrap());
+            let [from, to] = scales.map(|t| g.add_const("scale", t));
+            let zero = g.add_const("zero", Tensor::from_i8(vec![], &[1]).unwrap());
+            let d = g.add_node("DequantizeLinear", "", "d", vec![Some(table), Some(from)], vec![]);
+            let i = g.add_node("Identity", "", "i", vec![Some(d)], vec![]);
+            for c in 0..copies {
+                let inputs = vec![Some(i), Some(to), Some(zero)];
+                let q = g.add_node("QuantizeLinear", "", &format!("q{c}"), inputs, vec![]);
+                g.outputs.push(q);
+            }
+            requantize(&mut g);
+            g
+        };
+        let one = graph(1);
+        let q = one.constant(one.outputs[0]).unwrap();
+        // -64, -1.5, 2.5 and 63.5 in steps of 0.3 around 1, kept between -128 and 127.
+        assert_eq!((q.dtype, q.to_i64()), (DType::I8, vec![-128, -4, 9, 127]));
+        assert!(one.nodes.iter().all(|n| n.op != "QuantizeLinear"));
+        // Thirteen bytes of constants allow three copies of four.
+        let many = graph(100);
+        assert_eq!(many.outputs.iter().filter(|o| many.constant(**o).is_some()).count(), 3);
     }
 }
