@@ -1,6 +1,6 @@
 //! Linear layers in int8: the driver that every instruction set shares, and the way from sums to floats.
 //!
-//! An instruction set contributes only its [tile](super::tile): exact integer sums of a few rows times a few
+//! An instruction set contributes only its tile (`tile.rs`): exact integer sums of a few rows times a few
 //! panels. The loop over tiles, the zero points, scales, bias and activation are this file, compiled once per ISA.
 
 use super::counts::{Kernel, count};

@@ -126,7 +126,7 @@ impl RerankHead {
 /// Ranks documents by a query, with vectors or with a pair head.
 ///
 /// By vectors the documents can be embedded once and kept: see [`TextEmbedder`](super::embed::TextEmbedder) and
-/// [`nearest`](super::vector::nearest). `Send + Sync`; the same bits everywhere.
+/// [`nearest`]. `Send + Sync`; the same bits everywhere.
 ///
 /// ```
 /// use pocketbert::Reranker;
