@@ -30,6 +30,8 @@ pub struct Attention {
     pub int8: bool,
     /// Fake quantization of the scaled scores.
     pub score_quant: Option<FakeQuant>,
+    /// Multiplies quantized scores.
+    pub score_step: f32,
     /// Fake quantizations of the probabilities, one after the other.
     pub prob_quant: Vec<FakeQuant>,
 }
@@ -104,6 +106,7 @@ impl Attention {
                 scale: s.scale,
                 mask: keep.as_deref(),
                 score_quant: s.score_quant,
+                score_step: s.score_step,
                 probability_quant: &s.prob_quant,
             };
             attend(isa, queries, keys, values, &shape, scratch, out, width)

@@ -312,6 +312,7 @@ impl Builder<'_> {
             masked: self.n.int("masked") == Some(1),
             first_only: false,
             score_quant,
+            score_step: self.n.float("score_step").unwrap_or(1.0),
             prob_quant,
         })
     }
