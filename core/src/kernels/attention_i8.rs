@@ -149,6 +149,7 @@ impl Job for Heads<'_> {
                         panel_stride: PANEL * d_padded,
                         panels,
                         k: d_padded,
+                        split: d_padded,
                         soon: &[],
                     };
                     dot.dot(&tile, &mut sums);
@@ -177,6 +178,7 @@ impl Job for Heads<'_> {
                         panel_stride: PANEL * len,
                         panels,
                         k: len,
+                        split: len,
                         soon: &[],
                     };
                     dot.dot(&tile, &mut sums);
