@@ -33,11 +33,14 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Two buffers of at least these sizes, which hold anything; [`give`](Self::give) them back.
+    /// Two buffers of at least these sizes, which hold anything; [`give`](Self::give) them back. They grow only: what
+    /// a buffer grows by is zeroed, and it changes hands many times a run.
     fn take(&mut self, sizes: [usize; 2]) -> [Vec<f32>; 2] {
         let mut buffers = std::mem::take(&mut self.buffers);
         for (b, size) in buffers.iter_mut().zip(sizes) {
-            b.resize(size, 0.0);
+            if b.len() < size {
+                b.resize(size, 0.0);
+            }
         }
         buffers
     }
