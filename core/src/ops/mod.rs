@@ -28,8 +28,18 @@ pub struct Scratch {
     pub rows: QuantRows,
     /// Attention's packed keys, scores and the like.
     pub attention: crate::kernels::AttentionScratch,
+    /// What each thread needs where attention is split by heads.
+    helpers: Vec<Helper>,
     /// Rows between the operators of a layer.
     buffers: [Vec<f32>; 2],
+}
+
+/// One thread's share of attention.
+#[derive(Debug, Default)]
+struct Helper {
+    attention: crate::kernels::AttentionScratch,
+    /// Rows of its heads.
+    out: Vec<f32>,
 }
 
 impl Scratch {
