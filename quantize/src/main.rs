@@ -8,6 +8,7 @@ mod files;
 mod gates;
 mod gptq;
 mod graph;
+mod onnx;
 mod progress;
 mod report;
 mod slices;

@@ -101,6 +101,9 @@ pub struct QuantizeArgs {
     /// The bundle to write; its recipe is written beside it.
     #[arg(long)]
     out: PathBuf,
+    /// Also write the int8 model as standard ONNX, for other runtimes.
+    #[arg(long)]
+    onnx: Option<PathBuf>,
 }
 
 /// Named methods.
@@ -260,7 +263,11 @@ pub fn run(a: &QuantizeArgs) -> Result<()> {
         let model = Model::from_bundle(Bundle::open_bytes(bytes, &BundleOptions::default())?)?;
         manifest.self_test = self_test(&model, &manifest, &cases)?;
     }
+    let standard = a.onnx.as_ref().map(|_| crate::onnx::write(&lowered.graph)).transpose()?;
     write(&manifest).write_to(&a.out)?;
+    if let (Some(path), Some(bytes)) = (&a.onnx, &standard) {
+        files::write_whole(path, bytes)?;
+    }
     let text = toml::to_string_pretty(&recipe).map_err(|e| Error::internal(e.to_string()))?;
     files::write_whole(&a.out.with_extension("recipe.toml"), text.as_bytes())?;
     // What was written opens.
