@@ -1,5 +1,6 @@
 //! `pocketbert-quantize`: from an FP32 encoder to a bundle that someone can sign.
 
+mod adaround;
 mod calibration;
 mod commands;
 mod data;
@@ -8,6 +9,7 @@ mod files;
 mod gates;
 mod gptq;
 mod graph;
+mod onnx;
 mod progress;
 mod report;
 mod slices;
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
     // Long work looks at this between runs; files are written whole or not at all, so that nothing is left behind.
     on_interrupt();
     let result = match &cli.command {
-        Command::Quantize(a) => commands::quantize::run(a).map(|()| true),
+        Command::Quantize(a) => commands::quantize::run(a),
         Command::Fit(a) => commands::fit::run(a).map(|()| true),
         Command::Sensitivity(a) => commands::sensitivity::run(a).map(|()| true),
         Command::Bundle(a) => commands::bundle::run(a),

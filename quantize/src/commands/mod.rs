@@ -1,5 +1,6 @@
 //! What the user calls.
 
+pub mod auto;
 pub mod bundle;
 pub mod calibrate;
 pub mod fit;
