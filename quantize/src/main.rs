@@ -55,6 +55,8 @@ enum Command {
     Sensitivity(commands::sensitivity::SensitivityArgs),
     /// Choose temperatures and thresholds on held-out texts and keep them in the bundle.
     Fit(commands::fit::FitArgs),
+    /// What a model is: heads, layers, sizes, what runs, and the validation that it carries.
+    Inspect(commands::inspect::InspectArgs),
     /// Put a bundle together, check it, take it apart.
     Bundle(commands::bundle::BundleArgs),
     /// Look at the inputs of every linear layer on real texts, once.
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Quantize(a) => commands::quantize::run(a),
         Command::Fit(a) => commands::fit::run(a).map(|()| true),
         Command::Sensitivity(a) => commands::sensitivity::run(a).map(|()| true),
+        Command::Inspect(a) => commands::inspect::run(a).map(|()| true),
         Command::Bundle(a) => commands::bundle::run(a),
         Command::Calibrate(a) => commands::calibrate::run(a).map(|()| true),
         Command::Validate(a) => commands::validate::run(a),

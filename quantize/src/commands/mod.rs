@@ -4,6 +4,7 @@ pub mod auto;
 pub mod bundle;
 pub mod calibrate;
 pub mod fit;
+pub mod inspect;
 pub mod quantize;
 pub mod sensitivity;
 pub mod validate;
