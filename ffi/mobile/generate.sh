@@ -12,5 +12,5 @@ if [ -z "$library" ]; then
     [ -f "$library" ] || library=${library%.so}.dylib
 fi
 rm -rf "$out" && mkdir -p "$out"
-cargo run -q --locked --manifest-path "$root/Cargo.toml" -p pocketbert-mobile --features bindgen --bin uniffi-bindgen -- \
+cargo run -q --locked --release --manifest-path "$root/Cargo.toml" -p pocketbert-mobile --features bindgen --bin uniffi-bindgen -- \
     generate "$library" --language "$language" --config "$root/ffi/mobile/uniffi.toml" --no-format --out-dir "$out"
