@@ -173,7 +173,7 @@ fn panic_text(p: &(dyn Any + Send)) -> String {
 }
 
 impl Plan {
-    /// Has tract parse, type and optimise `graph`.
+    /// Has tract parse and type `graph`.
     pub fn new(mut graph: Lowered) -> Result<Plan> {
         // tract wants unique names, and ours come from files.
         let mut names = HashMap::new();
@@ -213,7 +213,8 @@ impl Plan {
                     node.op = expand(PocketOp(op.clone()));
                 }
             }
-            parsed.into_typed()?.into_decluttered()
+            // tract's own optimiser has nothing to say about operators of ours, and would bring its operators along.
+            parsed.into_typed()
         })?;
         let outputs = Self::describe(&typed, &proto)?;
         Ok(Plan {
@@ -277,8 +278,9 @@ impl Plan {
             let all: Vec<OutletId> = model.output_outlets()?.to_vec();
             let some: Vec<OutletId> = key.0.iter().filter_map(|&w| all.get(w).copied()).collect();
             model.select_output_outlets(&some)?;
-            let model = passes::apply(model, key.1)?;
-            model.into_optimized()?.into_runnable()
+            let mut model = passes::apply(model, key.1)?;
+            model.compact()?;
+            model.into_runnable()
         })?;
         plans.insert(key.clone(), plan.clone());
         Ok(plan)
