@@ -330,6 +330,12 @@ impl Plan {
         Ok(outputs)
     }
 
+    /// Gives back the memory that finished runs keep for the next ones; a later run takes it anew.
+    pub fn trim(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(|e| e.into_inner()));
+        drop(idle);
+    }
+
     fn take_idle(&self, key: &Key) -> Result<(State, Scratch)> {
         {
             let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
