@@ -30,6 +30,7 @@ pub mod fill_mask;
 mod java;
 pub mod lazy;
 pub mod library;
+pub mod log_sink;
 pub mod metrics;
 pub mod model;
 pub mod rerank;
