@@ -214,13 +214,17 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
     std::fs::rename(dir.join("kept.pbert"), dir.join("stored.pbert")).unwrap();
     let json: serde_json::Value = serde_json::from_str(&result).unwrap();
     // The same bits in every way to run, noise in every layer, and each figure with its interval.
-    assert_eq!(json["invariance"]["ways"].as_array().unwrap().iter().filter(|w| w["other_bits"] != 0).count(), 0);
+    assert_eq!(
+        json["invariance"]["ways"].as_array().unwrap().iter().filter(|w| w["other_bits"] != 0).count(),
+        0
+    );
     assert!(json["invariance"]["ways"][0]["values"].as_u64().unwrap() > 0);
     let layers = json["layers"].as_array().unwrap();
     assert!(layers.iter().any(|l| l["op"] == "Linear" && l["sqnr"].as_f64().unwrap() < 100.0));
     assert!(json["identity"][0]["terms"].as_array().unwrap().len() > 10);
     let set = &json["sets"][0];
-    for key in ["flips_interval", "kl_interval", "error_interval", "sqnr_interval", "macro_f1_drop_interval"] {
+    for key in ["flips_interval", "kl_interval", "error_interval", "sqnr_interval", "macro_f1_drop_interval"]
+    {
         assert!(set[key][0].as_f64().unwrap() <= set[key][1].as_f64().unwrap(), "{key}");
     }
     assert!(json["sets"].as_array().unwrap().iter().filter(|s| s["slice"] != "").all(|s| s["texts"] == 20));
