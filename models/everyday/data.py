@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Calibration, dev and test sets of the default bundle, in the forms that pocketbert-quantize reads.
 
-    python data.py --data DATA --out OUT
+    python data.py --data DATA --tokenizer TOKENIZER.json --out OUT
 
 DATA is the folder of public data sets (not in this repository; models/README.md names them). Writes one file per set
 and sets.json, which names them with their heads and roles. The splits are those that the checkpoint was trained and
@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import random
+import re
 
 
 def tsv(path):
@@ -68,10 +69,60 @@ class Writer:
         s.add(head, name, role, "conll", ["".join(f"{w}\t{t}\n" for w, t in zip(ws, ts)) + "\n" for ws, ts in rows])
 
 
+def short_messages(w, d):
+    """Real short messages: tweets with a mood, and what other people type and say to heads that never saw it."""
+    p = d + "tweeteval/sentiment/"
+    mood = {"0": "negative", "2": "positive"}
+    rows = [(t.strip(), mood[y.strip()]) for t, y in zip(open(p + "test_text.txt", encoding="utf8"), open(p + "test_labels.txt"))
+            if y.strip() in mood]
+    w.labelled("sentiment", "Tweets", "test", random.Random(11).sample(rows, 1000))
+    voice = [" ".join(ws) for ws, _ in snips(d + "snips", "validate")]
+    w.add("intent", "Voice commands", "test", "jsonl", [json.dumps({"text": t}) + "\n" for t in voice])
+    sms = [l.rstrip("\n").split("\t", 1)[1] for l in open(d + "sms_spam/sms.tsv", encoding="utf8") if "\t" in l]
+    random.Random(3).shuffle(sms)
+    w.add("sentiment", "SMS", "test", "jsonl", [json.dumps({"text": t}, ensure_ascii=False) + "\n" for t in sms[:500]])
+
+
+def entailed(w, d):
+    """Requests with sentences about labels that `entail` never saw: the right one and two others each."""
+    rng, out = random.Random(21), []
+    clinc = json.load(open(d + "clinc150/data_full.json"))
+    banking = lambda part: [(r["text"], r["category"]) for r in csv.DictReader(open(d + f"banking77/{part}.csv"))]
+    words = lambda label: label.replace("_", " ").replace("?", "").strip().lower()
+    # The labels that heads/train_entail.py holds out: the same draws.
+    for train, test, n in ((clinc["train"], clinc["test"], 30), (banking("train"), banking("test"), 17)):
+        labels = sorted({y for _, y in train})
+        rng.shuffle(labels)
+        held, pick = sorted(labels[:n]), random.Random(12)
+        for y in held:
+            for t in [t for t, own in test if own == y][:8]:
+                for l in [y, *pick.sample([l for l in held if l != y], 2)]:
+                    row = {"text": t, "pair": f"This text is about {words(l)}.", "label": "entailed" if l == y else "not_entailed"}
+                    out.append(json.dumps(row) + "\n")
+    w.add("entail", "Labels never seen", "test", "jsonl", out)
+
+
+def masked(w, d, tokenizer):
+    """Held-out texts, in each one token of the vocabulary masked: a whole word of three letters or more."""
+    vocabulary = json.load(open(tokenizer, encoding="utf8"))["model"]["vocab"]
+    rng, out = random.Random(13), []
+    clinc = [t for t, _ in json.load(open(d + "clinc150/data_full.json"))["test"]]
+    sst2 = [t for t, _ in tsv(d + "sst2/test.tsv")]
+    for text in random.Random(14).sample(clinc, 400) + random.Random(15).sample(sst2, 400):
+        places = [m for m in re.finditer(r"(?<!\S)[A-Za-z]{3,}(?!\S)", text) if m.group() in vocabulary]
+        if len(text.split()) < 5 or not places:
+            continue
+        m = rng.choice(places)
+        row = {"text": f"{text[:m.start()]}[MASK]{text[m.end():]}", "answers": [m.group()]}
+        out.append(json.dumps(row, ensure_ascii=False) + "\n")
+    w.add("fill_mask", "Held-out words", "test", "jsonl", out)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--data", required=True)
     ap.add_argument("--out", required=True)
+    ap.add_argument("--tokenizer", required=True, help="tokenizer.json of bert-base-cased")
     a = ap.parse_args()
     d, w, train = a.data.rstrip("/") + "/", Writer(a.out), {}
     names = ["negative", "positive"]
@@ -120,6 +171,9 @@ def main():
         w.add("embed", f"STS-B {part}", role, "jsonl",
               [json.dumps({"text": p[5], "pair": p[6], "score": float(p[4])}, ensure_ascii=False) + "\n" for p in rows])
     train["embed"] = [{"text": l.split("\t")[5]} for l in open(f"{d}stsb/sts-train.csv", encoding="utf8")]
+    short_messages(w, d)
+    entailed(w, d)
+    masked(w, d, a.tokenizer)
     # As many rows of every head, shuffled once: a prefix or a seeded sample of any length is a fair mix. One part in
     # eight are questions with their paragraphs, which are ten times as long.
     mixed = []

@@ -17,7 +17,7 @@ use crate::eval::push;
 const ROWS: usize = 384;
 /// Bins of a histogram.
 const BINS: usize = 2048;
-const MAGIC: &[u8; 8] = b"PBCALIB1";
+const MAGIC: &[u8; 8] = b"PBCALIB2";
 
 /// What calibration knows of one layer's input.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ pub struct Layer {
     pub histogram: Vec<u64>,
     /// End of the histogram; a power of two.
     pub reach: f32,
+    /// Per channel: the least and the largest value; at most and at least zero.
+    #[serde(skip)]
+    pub low: Vec<f32>,
+    #[serde(skip)]
+    pub high: Vec<f32>,
     /// Per channel: the largest magnitude.
     #[serde(skip)]
     pub loudest: Vec<f32>,
@@ -101,6 +106,8 @@ impl Collector {
                     k,
                     histogram: vec![0; BINS],
                     reach: 1.0 / 1024.0,
+                    low: vec![0.0; k],
+                    high: vec![0.0; k],
                     loudest: vec![0.0; k],
                     mean: vec![0.0; k],
                     products: vec![0.0; k * (k + 1) / 2],
@@ -182,6 +189,8 @@ impl Layer {
         for row in x.chunks_exact(self.k) {
             self.rows += 1;
             for (c, &v) in row.iter().enumerate() {
+                self.low[c] = self.low[c].min(v);
+                self.high[c] = self.high[c].max(v);
                 self.loudest[c] = self.loudest[c].max(v.abs());
                 self.mean[c] += (v - self.mean[c]) / self.rows as f32;
                 (low, high) = (low.min(v), high.max(v));
@@ -350,7 +359,7 @@ impl Calibration {
             out.write_all(&(head.len() as u64).to_le_bytes())?;
             out.write_all(&head)?;
             for l in &self.layers {
-                for x in l.loudest.iter().chain(&l.mean).chain(&l.products) {
+                for x in l.low.iter().chain(&l.high).chain(&l.mean).chain(&l.products) {
                     out.write_all(&x.to_le_bytes())?;
                 }
             }
@@ -370,12 +379,15 @@ impl Calibration {
         let mut c: Calibration = serde_json::from_slice(head).map_err(|_| bad())?;
         for l in &mut c.layers {
             let triangle = l.k.checked_add(1).and_then(|k1| l.k.checked_mul(k1)).ok_or_else(bad)? / 2;
-            for (part, n) in [(&mut l.loudest, l.k), (&mut l.mean, l.k), (&mut l.products, triangle)] {
+            for (part, n) in
+                [(&mut l.low, l.k), (&mut l.high, l.k), (&mut l.mean, l.k), (&mut l.products, triangle)]
+            {
                 let (data, after) =
                     n.checked_mul(4).and_then(|n| rest.split_at_checked(n)).ok_or_else(bad)?;
                 *part = data.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect();
                 rest = after;
             }
+            l.loudest = l.low.iter().zip(&l.high).map(|(a, b)| b.max(-a)).collect();
             if l.histogram.len() != BINS {
                 return Err(bad());
             }
@@ -430,7 +442,8 @@ mod tests {
             name: "l".into(),
             k: 2,
             histogram: vec![0; BINS],
-            loudest: vec![1.0, 2.0],
+            low: vec![-1.0, -0.5],
+            high: vec![0.5, 2.0],
             mean: vec![0.5, 0.25],
             products: vec![1.0, 2.0, 3.0],
             ..Layer::default()
@@ -440,6 +453,7 @@ mod tests {
         c.write(&path).unwrap();
         let back = Calibration::read(&path).unwrap();
         assert_eq!(back.layers[0].products, [1.0, 2.0, 3.0]);
+        assert_eq!(back.layers[0].loudest, [1.0, 2.0]);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(Calibration::read(&path).is_err());

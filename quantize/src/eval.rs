@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pocketbert::kernels::Isa;
+use pocketbert::model::record::mask_places;
 use pocketbert::model::{Batch, Model, RunOptions};
 use pocketbert::text::{EncodeOptions, Encoding, Tokenizer};
 use pocketbert::{Error, Result};
@@ -63,6 +64,18 @@ pub fn push(batch: &mut Batch, e: &Encoding) {
     batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
 }
 
+/// The places of mask tokens in a batch of `texts`, each followed by `padding` more tokens, and how many each has.
+pub fn picks(t: &Tokenizer, texts: &[Encoding], padding: usize) -> (Vec<i64>, Vec<usize>) {
+    let (mut all, mut counts, mut start) = (vec![], vec![], 0);
+    for e in texts {
+        let own = mask_places(t, &e.ids);
+        counts.push(own.len());
+        all.extend(own.into_iter().map(|p| start + p));
+        start += (e.ids.len() + padding) as i64;
+    }
+    (all, counts)
+}
+
 /// Texts whose raw outputs are kept in one file: an interrupted run goes on where it was, and a longer one uses
 /// what a shorter one found.
 const CHUNK: usize = 256;
@@ -113,6 +126,7 @@ fn chunk_outputs(s: &Subject, output: &str, encodings: &[Encoding], how: &How) -
         .iter()
         .position(|o| o.name == output)
         .ok_or_else(|| Error::invalid(format!("the model has no output `{output}`")))?;
+    let picked = s.model.plan().outputs()[index].picked;
     // Runs of whole sequences, in order.
     let mut runs: Vec<std::ops::Range<usize>> = vec![];
     let (mut start, mut tokens) = (0, 0);
@@ -131,13 +145,23 @@ fn chunk_outputs(s: &Subject, output: &str, encodings: &[Encoding], how: &How) -
             crate::check_stop()?;
             let mut batch = Batch::new();
             encodings[r.clone()].iter().for_each(|e| push(&mut batch, e));
+            // Of a vocabulary of scores per token only the masks' are wanted.
+            let (places, counts) = picks(s.model.tokenizer()?, &encodings[r.clone()], 0);
+            if picked {
+                batch.picks = Some(places);
+            }
             let run = RunOptions { isa: how.isa, threads: 1, stop: Default::default(), stats: None };
             let out = s.model.plan().run(&batch, &[index], run)?;
             let Some(o) = out.first() else { return Err(Error::internal("a run without outputs")) };
             let c = o.info.channels;
+            let mut next = 0;
             let rows = (0..batch.len())
                 .map(|i| {
-                    let (a, b) = if o.info.per_token {
+                    let (a, b) = if picked {
+                        let from = next;
+                        next += counts[i];
+                        (from, next)
+                    } else if o.info.per_token {
                         (batch.offsets[i] as usize, batch.offsets[i + 1] as usize)
                     } else {
                         (i, i + 1)

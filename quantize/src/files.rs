@@ -33,6 +33,20 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Res
     result.map_err(io)
 }
 
+/// An error now, before long work, if no file could be put at `path`.
+pub fn writable(path: &Path) -> Result<()> {
+    let io = |e: std::io::Error| Error::io(path.display(), &e);
+    if path.is_dir() {
+        return Err(Error::invalid(format!("`{}` is a folder: name a file", path.display())));
+    }
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(io)?;
+    let probe = folder.join(format!(".pocketbert-{}.part", std::process::id()));
+    let made = std::fs::File::create(&probe).map_err(io);
+    let _ = std::fs::remove_file(&probe);
+    made.map(|_| ())
+}
+
 /// SHA-256 of a file, in hexadecimal.
 pub fn sha256(path: &Path) -> Result<String> {
     let io = |e: std::io::Error| Error::io(path.display(), &e);

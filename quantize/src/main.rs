@@ -1,5 +1,6 @@
 //! `pocketbert-quantize`: from an FP32 encoder to a bundle that someone can sign.
 
+mod adaround;
 mod calibration;
 mod commands;
 mod data;
@@ -8,6 +9,7 @@ mod files;
 mod gates;
 mod gptq;
 mod graph;
+mod onnx;
 mod progress;
 mod report;
 mod slices;
@@ -53,6 +55,8 @@ enum Command {
     Sensitivity(commands::sensitivity::SensitivityArgs),
     /// Choose temperatures and thresholds on held-out texts and keep them in the bundle.
     Fit(commands::fit::FitArgs),
+    /// What a model is: heads, layers, sizes, what runs, and the validation that it carries.
+    Inspect(commands::inspect::InspectArgs),
     /// Put a bundle together, check it, take it apart.
     Bundle(commands::bundle::BundleArgs),
     /// Look at the inputs of every linear layer on real texts, once.
@@ -68,9 +72,10 @@ fn main() -> ExitCode {
     // Long work looks at this between runs; files are written whole or not at all, so that nothing is left behind.
     on_interrupt();
     let result = match &cli.command {
-        Command::Quantize(a) => commands::quantize::run(a).map(|()| true),
+        Command::Quantize(a) => commands::quantize::run(a),
         Command::Fit(a) => commands::fit::run(a).map(|()| true),
         Command::Sensitivity(a) => commands::sensitivity::run(a).map(|()| true),
+        Command::Inspect(a) => commands::inspect::run(a).map(|()| true),
         Command::Bundle(a) => commands::bundle::run(a),
         Command::Calibrate(a) => commands::calibrate::run(a).map(|()| true),
         Command::Validate(a) => commands::validate::run(a),

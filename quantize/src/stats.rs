@@ -56,6 +56,40 @@ pub fn bootstrap(n: usize, seed: u64, of: impl Fn(&[usize]) -> f64) -> (f64, f64
     (values[25], values[974])
 }
 
+/// The 95 % interval of a mean, by [`bootstrap`].
+pub fn mean_interval(x: &[f64], seed: u64) -> (f64, f64) {
+    bootstrap(x.len(), seed, |d| d.iter().map(|&i| x[i]).sum::<f64>() / d.len() as f64)
+}
+
+/// The 95 % interval of a ratio of sums of pairs, by [`bootstrap`] of the pairs: of what several tokens of a text
+/// share, the text is drawn as a whole.
+pub fn ratio_interval(x: &[(f64, f64)], seed: u64) -> (f64, f64) {
+    bootstrap(x.len(), seed, |d| {
+        let (a, b) = d.iter().fold((0.0, 0.0), |s, &i| (s.0 + x[i].0, s.1 + x[i].1));
+        if b > 0.0 { a / b } else { 0.0 }
+    })
+}
+
+/// A rate with its interval, in shares of one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Rate {
+    /// How many of `of`.
+    pub hits: usize,
+    /// Of how many; the rate of nothing is 0 with the interval 0 to 1.
+    pub of: usize,
+    /// `hits / of`.
+    pub value: f64,
+    /// Wilson's 95 % interval.
+    pub interval: (f64, f64),
+}
+
+impl Rate {
+    /// `hits` of `of`.
+    pub fn new(hits: usize, of: usize) -> Rate {
+        Rate { hits, of, value: hits as f64 / of.max(1) as f64, interval: wilson(hits, of) }
+    }
+}
+
 /// The two-sided exact McNemar test: `b` right only before, `c` right only after.
 pub fn mcnemar(b: usize, c: usize) -> f64 {
     let n = b + c;

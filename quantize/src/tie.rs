@@ -75,3 +75,21 @@ pub fn retarget(g: &mut Graph, old: ValueId, table: ValueId, scale: ValueId) -> 
     }
     Ok(())
 }
+
+/// Leaves out the decoders that [`tie`] found, for a run that looks at layers' inputs alone: their rows become the
+/// outputs in place of scores over the vocabulary, and their weights are not needed.
+pub fn without_decoders(g: &mut Graph) -> Result<()> {
+    for n in g.nodes.iter().filter(|n| n.op == "Unembed") {
+        if let (Some(Some(y)), Some(x)) = (n.outputs.first(), n.input(0)) {
+            g.outputs.iter_mut().filter(|o| *o == y).for_each(|o| *o = x);
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    g.outputs.retain(|o| seen.insert(*o));
+    g.inputs.retain(|i| g.names[i.value] != PICKS);
+    g.prune()?;
+    let used: std::collections::HashSet<ValueId> =
+        g.nodes.iter().flat_map(|n| n.inputs.iter().flatten().copied()).collect();
+    g.consts.retain(|v, _| used.contains(v));
+    Ok(())
+}

@@ -100,6 +100,26 @@ fn make<'a>(more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[test]
+fn the_standard_onnx_answers_as_the_bundle() {
+    let dir = folder("onnx");
+    ok(&dir, &["calibrate", "model.onnx", "--texts", "train.txt", "--out", "c.bin"]);
+    std::fs::create_dir(dir.join("s")).unwrap();
+    std::fs::copy(dir.join("tokenizer.json"), dir.join("s/tokenizer.json")).unwrap();
+    for activations in ["per-token", "per-token-symmetric", "static"] {
+        // The products of attention are f32 in standard ONNX.
+        let how = ["--activations", activations, "--attention", "false", "--calibration", "c.bin"];
+        ok(&dir, &make(&[&how[..], &["--out", "a.pbert", "--onnx", "s/model.onnx"]].concat()));
+        let beside = ["--heads", "heads.json", "--sets", "sets.json", "--gate", "flips<=0%, kl<=0"];
+        let model = ["validate", "--reference", "a.pbert", "--model", "s/model.onnx"];
+        ok(&dir, &[&model[..], &beside].concat());
+        // It is int8 that is compared.
+        let float = ["validate", "--reference", "model.onnx", "--model", "s/model.onnx"];
+        assert_eq!(run(&dir, &[&float[..], &beside].concat()).status.code(), Some(1));
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn from_a_graph_to_a_bundle_with_its_proof() {
     let dir = folder("way");
     ok(&dir, &["calibrate", "model.onnx", "--texts", "train.txt", "--samples", "48", "--out", "c.bin"]);

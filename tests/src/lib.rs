@@ -2,7 +2,8 @@
 //!
 //! `golden/texts.jsonl` holds the inputs, `golden/<model>.jsonl` the answers of `models/<model>.pbert`: token
 //! ids, and per head the output's shape with its bits, or with their SHA-256 where there are more than
-//! [`FEW`]. `cargo run --release -p pocketbert-tests --bin golden` writes them with the generic kernels.
+//! [`FEW`]. `golden/<model>-tasks.jsonl` holds what tasks are asked, with their answers: see [`tasks`].
+//! `cargo run --release -p pocketbert-tests --bin golden` writes them with the generic kernels.
 
 pub mod tasks;
 

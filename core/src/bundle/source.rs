@@ -22,6 +22,7 @@ enum Backing {
     Map(Mmap),
     Owned(Vec<u8>),
     Shared(Arc<[u8]>),
+    Foreign(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 /// Read-only bytes that stay where they are for as long as a clone exists. Cloning copies no bytes.
@@ -35,7 +36,14 @@ impl Source {
             Backing::Map(m) => m,
             Backing::Owned(v) => v,
             Backing::Shared(s) => s,
+            Backing::Foreign(f) => (**f).as_ref(),
         }
+    }
+
+    /// The bytes of `owner`, which is kept until nothing reads them any more: memory that is not ours, such as a model
+    /// linked into a program. `as_ref` must always give the same bytes.
+    pub fn from_owner(owner: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Source {
+        Source(Arc::new(Backing::Foreign(owner)))
     }
 
     /// Whether the bytes are a mapping of a file (clean pages that the system can drop and read again).

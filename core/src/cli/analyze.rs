@@ -1,13 +1,13 @@
 //! `pocketbert analyze`: all heads of a model on one text, side by side.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::args::Analyze;
-use super::io::{Lines, nothing_to_do, visible};
-use super::progress::Progress;
+use super::feed::Texts;
+use super::io::visible;
 use super::terminal::{Look, Paint, bar, pad, shorten, width};
 use super::{Outcome, classify, load, metrics};
 use crate::tasks::{
@@ -19,28 +19,18 @@ use crate::tasks::{Answer, Answers, Embedding, Tagged};
 const BAR: usize = 20;
 
 pub fn analyze(a: &Analyze) -> Outcome {
-    let one = a.text.as_deref().filter(|t| *t != "-");
-    if a.text.is_none() && a.file.is_none() && std::io::stdin().is_terminal() {
-        return Err(
-            nothing_to_do("give a text, `-` for standard input, or `--file`; `--help` has examples").into()
-        );
-    }
-    // A missing file of texts is told before a model is opened for it.
-    let lines = match one {
-        Some(_) => None,
-        None => Some(Lines::open(a.file.as_deref())?),
-    };
+    let texts = Texts::open(a.text.as_deref(), a.file.as_deref())?;
     let path = match &a.model {
         Some(p) => p.clone(),
         None => load::default_model()?,
     };
     let analyzer = Analyzer::from_model(Arc::new(load::open(&path, &a.open, false)?))?;
-    let done = answer(a, one, lines, &analyzer);
+    let done = answer(a, texts, &analyzer);
     metrics::write(a.metrics.as_deref(), &analyzer.snapshots())?;
     done
 }
 
-fn answer(a: &Analyze, one: Option<&str>, lines: Option<Lines>, analyzer: &Analyzer) -> Outcome {
+fn answer(a: &Analyze, texts: Texts, analyzer: &Analyzer) -> Outcome {
     let options = AnalyzeOptions {
         heads: a.heads.clone(),
         question: a.question.clone(),
@@ -51,31 +41,23 @@ fn answer(a: &Analyze, one: Option<&str>, lines: Option<Lines>, analyzer: &Analy
     };
     let paint = Paint::stdout();
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let write = |out: &mut BufWriter<_>, text: &str, answer: &Analysis| -> Outcome {
-        match a.json {
-            true => writeln!(out, "{}", to_json(answer)?)?,
-            false => out.write_all(picture(text, answer, paint).as_bytes())?,
-        }
-        out.flush()?;
-        Ok(())
-    };
-    if let Some(text) = one {
-        write(&mut out, text, &analyzer.analyze_with(text, &options)?)?;
-        if !a.json && a.heads.is_empty() {
-            tell_others(analyzer)?;
-        }
-        return Ok(());
-    }
-    let Some(mut lines) = lines else { return Ok(()) };
-    let progress = Progress::beside_answers("texts analyzed:");
-    let mut first = true;
-    while let Some(text) = lines.next()? {
-        let answer = analyzer.analyze_with(&text, &options).map_err(|e| lines.at(e))?;
-        if !a.json && !std::mem::take(&mut first) {
-            writeln!(out)?;
-        }
-        write(&mut out, &text, &answer)?;
-        progress.add(1);
+    let (many, mut first) = (texts.many(), true);
+    texts.answer(
+        "texts analyzed:",
+        |feed| analyzer.stream(feed, &options),
+        |text, answer| {
+            if !a.json && !std::mem::take(&mut first) {
+                writeln!(out)?;
+            }
+            match a.json {
+                true => writeln!(out, "{}", to_json(&answer)?)?,
+                false => out.write_all(picture(text, &answer, paint).as_bytes())?,
+            }
+            Ok(out.flush()?)
+        },
+    )?;
+    if !many && !a.json && a.heads.is_empty() {
+        tell_others(analyzer)?;
     }
     Ok(())
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::args::{Engine, Open, positive};
-use super::io::{Lines, visible};
+use super::feed::{Texts, stream};
+use super::io::visible;
 use super::{Outcome, load, window};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::tasks::{AnswerOptions, Answers, LongOptions, QuestionAnswerer};
 use crate::text::Span;
 
@@ -80,8 +81,8 @@ struct Pair {
 }
 
 pub fn answer(a: &Answer) -> Outcome {
-    let mut lines = a.pairs.as_deref().map(|p| Lines::open(Some(p))).transpose()?;
-    let one = match (&a.question, &lines) {
+    let pairs = a.pairs.as_deref().map(|p| Texts::lines(Some(p))).transpose()?;
+    let one = match (&a.question, &pairs) {
         (Some(q), None) => {
             let context = window::whole(a.context.as_deref(), a.file.as_deref())?;
             Some(Pair { question: q.clone(), context })
@@ -104,20 +105,34 @@ pub fn answer(a: &Answer) -> Outcome {
         let found = qa.answer_with(&p.question, &p.context, &options)?;
         write_answer(&mut out, a.json, &found, &p.context)?;
     }
-    while let Some(lines) = &mut lines {
-        let Some(line) = lines.next()? else { break };
-        let pair: Pair = serde_json::from_str(&line).map_err(|e| {
-            // The message of serde_json may quote the line, and texts do not belong into logs.
-            lines.at(Error::invalid(format!(
-                "expected an object with `question` and `context`; column {} does not fit",
-                e.column()
-            )))
-        })?;
-        let found = qa.answer_with(&pair.question, &pair.context, &options).map_err(|e| lines.at(e))?;
-        write_answer(&mut out, a.json, &found, &pair.context)?;
+    if let Some(pairs) = pairs {
+        let run = |lines: &[&str]| {
+            let pairs = lines.iter().map(|l| pair_of(l)).collect::<Result<Vec<_>>>()?;
+            let refs: Vec<_> = pairs.iter().map(|p| (p.question.as_str(), p.context.as_str())).collect();
+            let found = qa.answer_batch_with(&refs, &options)?;
+            Ok(pairs.into_iter().zip(found).collect())
+        };
+        pairs.answer(
+            "questions answered:",
+            |feed| stream(feed, run),
+            |_, (pair, found)| {
+                write_answer(&mut out, a.json, &found, &pair.context)?;
+                Ok(out.flush()?)
+            },
+        )?;
     }
     out.flush()?;
     Ok(())
+}
+
+fn pair_of(line: &str) -> Result<Pair> {
+    serde_json::from_str(line).map_err(|e| {
+        // The message of serde_json may quote the line, and texts do not belong into logs.
+        let column = e.column();
+        Error::invalid(format!(
+            "expected an object with `question` and `context`; column {column} does not fit"
+        ))
+    })
 }
 
 fn write_answer(out: &mut impl Write, json: bool, a: &Answers, context: &str) -> Outcome {

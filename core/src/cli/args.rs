@@ -411,7 +411,7 @@ impl From<Cut> for Truncation {
     }
 }
 
-fn merge(s: &str) -> Result<crate::tasks::WindowMerge, String> {
+pub(super) fn merge(s: &str) -> Result<crate::tasks::WindowMerge, String> {
     super::window::by_name(s, &crate::tasks::WindowMerge::ALL)
 }
 

@@ -1,32 +1,26 @@
 //! `pocketbert classify`.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::args::Classify;
-use super::io::{Lines, nothing_to_do, visible};
-use super::progress::Progress;
+use super::feed::{Texts, stream};
+use super::io::visible;
 use super::{Outcome, load, metrics};
 use crate::error::{Error, Result};
 use crate::tasks::{CallOptions, Classification, ClassifyOptions, LongOptions, TextClassifier, TextInput};
 
 pub fn classify(a: &Classify) -> Outcome {
     let one = a.text.as_deref().filter(|t| *t != "-");
-    if a.text.is_none() && a.file.is_none() && std::io::stdin().is_terminal() {
-        return Err(
-            nothing_to_do("give a text, `-` for standard input, or `--file`; `--help` has examples").into()
-        );
-    }
     if one.is_none() && a.pair.is_some() {
         return Err(Error::invalid("`--pair` goes with one text; for lines of pairs use `--pairs`").into());
     }
     // A missing file of texts is told before a model is opened for it.
-    let lines = match one {
-        _ if a.windows.long => None,
-        Some(_) => None,
-        None => Some(Lines::open(a.file.as_deref())?),
+    let texts = match a.windows.long {
+        true => None,
+        false => Some(Texts::open(a.text.as_deref(), a.file.as_deref())?),
     };
     let path = match &a.model {
         Some(p) => p.clone(),
@@ -45,9 +39,9 @@ pub fn classify(a: &Classify) -> Outcome {
         call: CallOptions { threads: a.engine.threads, kernel: a.engine.kernel, ..CallOptions::default() },
         ..ClassifyOptions::default()
     };
-    let done = match a.windows.long {
-        true => answer_long(a, &classifier, &options),
-        false => answer(a, one, lines, &classifier, &options),
+    let done = match texts {
+        None => answer_long(a, &classifier, &options),
+        Some(texts) => answer(a, texts, &classifier, &options),
     };
     metrics::write(a.metrics.as_deref(), &[classifier.metrics().snapshot()])?;
     done
@@ -70,46 +64,30 @@ fn answer_long(a: &Classify, classifier: &TextClassifier, options: &ClassifyOpti
     Ok(())
 }
 
-fn answer(
-    a: &Classify,
-    one: Option<&str>,
-    lines: Option<Lines>,
-    classifier: &TextClassifier,
-    options: &ClassifyOptions,
-) -> Outcome {
+fn answer(a: &Classify, texts: Texts, classifier: &TextClassifier, options: &ClassifyOptions) -> Outcome {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let head = classifier.head()?.name.clone();
-    let ask = |text: &str, pair: Option<&str>| -> Result<Classification> {
-        let input = match pair {
-            None if a.pairs => pair_of(text)?,
-            pair => TextInput { text, pair },
+    let head = &classifier.head()?.name;
+    let many = texts.many();
+    let run = |texts: &[&str]| {
+        let input = |text| match a.pairs {
+            true => pair_of(text),
+            false => Ok(TextInput { text, pair: a.pair.as_deref() }),
         };
-        let answer = classifier.classify_inputs(&[input], options)?.pop();
-        answer.ok_or_else(|| Error::internal("a run without an answer"))
+        let inputs = texts.iter().map(|t| input(t)).collect::<Result<Vec<_>>>()?;
+        classifier.classify_inputs(&inputs, options)
     };
-    if let Some(text) = one {
-        let answer = ask(text, a.pair.as_deref())?;
-        if a.json {
-            write_json(&mut out, &head, &answer)?;
-        } else {
-            write_table(&mut out, &answer)?;
-        }
-        out.flush()?;
-        return Ok(());
-    }
-    let Some(mut lines) = lines else { return Ok(()) };
-    let progress = Progress::beside_answers("texts classified:");
-    while let Some(text) = lines.next()? {
-        let answer = ask(&text, None).map_err(|e| lines.at(e))?;
-        if a.json {
-            write_json(&mut out, &head, &answer)?;
-        } else {
-            write_line(&mut out, &answer)?;
-        }
-        out.flush()?;
-        progress.add(1);
-    }
-    Ok(())
+    texts.answer(
+        "texts classified:",
+        |feed| stream(feed, run),
+        |_, answer| {
+            match (a.json, many) {
+                (true, _) => write_json(&mut out, head, &answer)?,
+                (false, true) => write_line(&mut out, &answer)?,
+                (false, false) => write_table(&mut out, &answer)?,
+            }
+            Ok(out.flush()?)
+        },
+    )
 }
 
 /// A line with two texts.

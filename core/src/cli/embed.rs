@@ -7,16 +7,18 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{Cut, Engine, Open, positive};
-use super::load;
-use super::{Outcome, vectors::Texts};
+use super::feed::Texts;
+use super::window::Windowed;
+use super::{Outcome, load, window};
 use crate::bundle::manifest::Pooling;
 use crate::error::{Error, Result};
-use crate::tasks::{EmbedOptions, Embedding, Role, TextEmbedder, VectorFormat};
+use crate::tasks::{EmbedOptions, Embedding, LongOptions, Role, TextEmbedder, VectorFormat};
 
 const HELP: &str = "\
 Examples:
   pocketbert embed \"what a lovely film\"                       768 numbers as one JSON line
   pocketbert embed --file titles.txt --format i8 > vectors.jsonl
+  pocketbert embed --file book.txt --long                      one vector of the whole file, read in windows
   pocketbert embed --compare \"a cat sat here\" \"there sat a cat\"    how near the two are, -1 to 1
   pocketbert embed \"Where is it?\" --role query --dims 256
   pocketbert embed \"…\" --model all-MiniLM-L6-v2/ --pooling mean  a folder with model.onnx and tokenizer.json
@@ -35,7 +37,7 @@ pub struct Embed {
     #[arg(long, short, value_name = "F")]
     pub file: Option<PathBuf>,
     /// Tell how near two texts are, by the cosine of their vectors
-    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["text", "file"])]
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with_all = ["text", "file", "long"])]
     pub compare: Vec<String>,
     /// Bundle, .onnx file or model folder
     #[arg(long, short, value_name = "B")]
@@ -62,8 +64,13 @@ pub struct Embed {
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
     /// What to keep of a text that is too long
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "long")]
     pub truncation: Cut,
+    #[command(flatten)]
+    pub windows: Windowed,
+    /// With --long, how windows become one answer: mean, weighted, max
+    #[arg(long, value_name = "M", default_value = "weighted", value_parser = super::args::merge, requires = "long")]
+    pub merge: crate::tasks::WindowMerge,
     /// With --compare: one JSON object. (Vectors always are.)
     #[arg(long)]
     pub json: bool,
@@ -97,6 +104,7 @@ fn role(s: &str) -> std::result::Result<Role, String> {
 
 pub fn embed(a: &Embed) -> Outcome {
     let texts = match &a.compare[..] {
+        [] if a.windows.long => None,
         [] => Some(Texts::open(a.text.as_deref(), a.file.as_deref())?),
         _ => None,
     };
@@ -129,13 +137,16 @@ pub fn embed(a: &Embed) -> Outcome {
         out.flush()?;
         return Ok(());
     }
-    let Some(mut texts) = texts else { return Ok(()) };
-    while let Some(text) = texts.next()? {
-        let v = embedder.embed_with(&text, &options).map_err(|e| texts.at(e))?;
+    let mut write = |_: &str, v: Embedding| {
         writeln!(out, "{}", line(&v)?)?;
-        out.flush()?;
+        Ok(out.flush()?)
+    };
+    if let Some(texts) = texts {
+        return texts.answer("texts embedded:", |feed| embedder.stream(feed, &options), write);
     }
-    Ok(())
+    let long = LongOptions { merge: a.merge, ..a.windows.options() };
+    let text = window::whole(a.text.as_deref(), a.file.as_deref())?;
+    write(&text, embedder.embed_long(&text, &options, &long)?)
 }
 
 fn line(e: &Embedding) -> Result<String> {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{Cut, Engine, Open, positive};
+use super::feed::Texts;
 use super::io::visible;
-use super::vectors::Texts;
-use super::{Outcome, load};
+use super::window::Windowed;
+use super::{Outcome, load, window};
 use crate::tasks::{FillMaskOptions, MaskFill, MaskFiller};
 
 const HELP: &str = "\
@@ -17,6 +18,7 @@ Examples:
   pocketbert fill-mask \"Play some [MASK] music.\"
   pocketbert fill-mask \"The film was [MASK].\" --targets good,bad
   pocketbert fill-mask --file gaps.txt --json > filled.jsonl
+  pocketbert fill-mask --file book.txt --long           the whole file is one text; masks see the window around them
 
 Several masks of a text are filled each for itself. Targets are tokens as the vocabulary spells them.
 The model is --model, else $POCKETBERT_MODEL, else models/everyday.pbert.";
@@ -43,8 +45,10 @@ pub struct FillMask {
     #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
     pub targets: Vec<String>,
     /// What to keep of a text that is too long
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "long")]
     pub truncation: Cut,
+    #[command(flatten)]
+    pub windows: Windowed,
     /// One JSON object per text
     #[arg(long)]
     pub json: bool,
@@ -55,7 +59,10 @@ pub struct FillMask {
 }
 
 pub fn fill_mask(a: &FillMask) -> Outcome {
-    let mut texts = Texts::open(a.text.as_deref(), a.file.as_deref())?;
+    let texts = match a.windows.long {
+        true => None,
+        false => Some(Texts::open(a.text.as_deref(), a.file.as_deref())?),
+    };
     let path = match &a.model {
         Some(p) => p.clone(),
         None => load::default_model()?,
@@ -70,16 +77,19 @@ pub fn fill_mask(a: &FillMask) -> Outcome {
         call: a.engine.call(),
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
-    while let Some(text) = texts.next()? {
-        let answer = filler.fill_with(&text, &options).map_err(|e| texts.at(e))?;
-        if a.json {
-            write_json(&mut out, &answer)?;
-        } else {
-            write_text(&mut out, &answer, texts.many())?;
+    let many = texts.as_ref().is_some_and(Texts::many);
+    let mut write = |_: &str, answer: MaskFill| {
+        match a.json {
+            true => write_json(&mut out, &answer)?,
+            false => write_text(&mut out, &answer, many)?,
         }
-        out.flush()?;
+        Ok(out.flush()?)
+    };
+    if let Some(texts) = texts {
+        return texts.answer("texts filled:", |feed| filler.stream(feed, &options), write);
     }
-    Ok(())
+    let text = window::whole(a.text.as_deref(), a.file.as_deref())?;
+    write(&text, filler.fill_long(&text, &options, &a.windows.options())?)
 }
 
 fn write_json(out: &mut impl Write, a: &MaskFill) -> Outcome {

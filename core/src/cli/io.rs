@@ -11,9 +11,11 @@ const MAX_LINE: usize = 64 << 20;
 
 /// Lines of a file or of standard input, one at a time.
 pub struct Lines {
-    reader: Box<dyn BufRead>,
+    reader: BufReader<Box<dyn Read>>,
     name: String,
     number: u64,
+    /// A file never lets anyone wait.
+    file: bool,
 }
 
 impl Lines {
@@ -28,17 +30,18 @@ impl Lines {
                         p.display()
                     )));
                 }
-                let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-                Ok(Lines { reader, name: p.display().to_string(), number: 0 })
+                let file_like = file.metadata().is_ok_and(|m| m.is_file());
+                let mut lines = Lines::of(Box::new(file), &p.display().to_string());
+                lines.file = file_like;
+                Ok(lines)
             }
-            _ => {
-                Ok(Lines::of(Box::new(BufReader::with_capacity(1 << 16, std::io::stdin())), "standard input"))
-            }
+            _ => Ok(Lines::of(Box::new(std::io::stdin()), "standard input")),
         }
     }
 
-    fn of(reader: Box<dyn BufRead>, name: &str) -> Lines {
-        Lines { reader, name: name.into(), number: 0 }
+    fn of(reader: Box<dyn Read>, name: &str) -> Lines {
+        let reader = BufReader::with_capacity(1 << 16, reader);
+        Lines { reader, name: name.into(), number: 0, file: false }
     }
 
     /// The next line without its end (`\n` or `\r\n`); `None` after the last.
@@ -70,6 +73,11 @@ impl Lines {
                 e.utf8_error().valid_up_to() + 1
             )))),
         }
+    }
+
+    /// Whether the next line can be had without waiting for whoever writes it.
+    pub fn is_there(&self) -> bool {
+        self.file || self.reader.buffer().contains(&b'\n')
     }
 
     /// The number of the line that `next` gave last.
@@ -105,6 +113,16 @@ pub fn nothing_to_do(what: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_whole_lines_are_there_without_waiting() {
+        let mut lines = Lines::of(Box::new(&b"one\ntwo\nthr"[..]), "x");
+        assert!(!lines.is_there());
+        for there in [true, false, false] {
+            assert!(lines.next().unwrap().is_some());
+            assert_eq!(lines.is_there(), there);
+        }
+    }
 
     fn all(bytes: &'static [u8]) -> Vec<Result<String>> {
         let mut lines = Lines::of(Box::new(bytes), "x");

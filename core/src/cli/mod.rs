@@ -9,6 +9,7 @@ mod args;
 mod bench;
 mod classify;
 mod embed;
+mod feed;
 mod fill_mask;
 mod forward;
 mod gate;
@@ -26,7 +27,6 @@ mod summarize;
 mod tag;
 mod terminal;
 mod tokenize;
-mod vectors;
 mod window;
 mod zero_shot;
 

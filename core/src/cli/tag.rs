@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{Cut, Engine, Open};
+use super::feed::{Texts, stream};
 use super::io::visible;
-use super::vectors::Texts;
 use super::window::Windowed;
 use super::{Outcome, load, window};
 use crate::error::Error;
@@ -69,8 +69,8 @@ fn aggregation(s: &str) -> Result<Aggregation, String> {
 }
 
 pub fn tag(a: &Tag) -> Outcome {
-    let mut texts = match a.windows.long {
-        true => Texts::One(Some(window::whole(a.text.as_deref(), a.file.as_deref())?)),
+    let texts = match a.windows.long {
+        true => Texts::one(window::whole(a.text.as_deref(), a.file.as_deref())?),
         false => Texts::open(a.text.as_deref(), a.file.as_deref())?,
     };
     let path = a.model.clone().map_or_else(load::default_model, Ok)?;
@@ -86,29 +86,18 @@ pub fn tag(a: &Tag) -> Outcome {
     let long = a.windows.options();
     let mut out = BufWriter::new(std::io::stdout().lock());
     let many = texts.many();
-    while let Some(text) = texts.next()? {
-        let answer = match (a.words, a.windows.long) {
-            (true, is_long) => {
-                let words: Vec<&str> = text.split_whitespace().collect();
-                match is_long {
-                    true => tagger.tag_words_long(&words, &options, &long),
-                    false => tagger.tag_words(&words, &options),
-                }
-            }
-            (false, true) => tagger.tag_long(&text, &options, &long),
-            (false, false) => tagger.tag_with(&text, &options),
-        };
-        let answer = answer.map_err(|e| texts.at(e))?;
+    let head = &tagger.head()?.name;
+    let write = |text: &str, answer: Tagged| {
         let joined;
         let shown = match a.words {
             true => {
                 joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-                &joined
+                joined.as_str()
             }
-            false => &text,
+            false => text,
         };
         if a.json {
-            write_json(&mut out, &tagger.head()?.name, &answer, shown)?;
+            write_json(&mut out, head, &answer, shown)?;
         } else if many {
             let parts =
                 answer.entities.iter().map(|e| format!("{} [{}]", visible(e.of(shown)), visible(&e.label)));
@@ -116,9 +105,21 @@ pub fn tag(a: &Tag) -> Outcome {
         } else {
             write_table(&mut out, &answer, shown)?;
         }
-        out.flush()?;
+        Ok(out.flush()?)
+    };
+    let one = |text: &str| {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match (a.words, a.windows.long) {
+            (true, true) => tagger.tag_words_long(&words, &options, &long),
+            (true, false) => tagger.tag_words(&words, &options),
+            (false, _) => tagger.tag_long(text, &options, &long),
+        }
+    };
+    let what = "texts tagged:";
+    match a.words || a.windows.long {
+        true => texts.answer(what, |feed| stream(feed, |t| t.iter().map(|t| one(t)).collect()), write),
+        false => texts.answer(what, |feed| tagger.stream(feed, &options), write),
     }
-    Ok(())
 }
 
 fn write_json(out: &mut impl Write, head: &str, a: &Tagged, text: &str) -> Outcome {

@@ -7,16 +7,18 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::{Cut, Engine, Open, positive};
+use super::feed::Texts;
 use super::io::visible;
-use super::vectors::Texts;
-use super::{Outcome, load};
-use crate::tasks::{ZeroShot as Answer, ZeroShotClassifier, ZeroShotOptions};
+use super::window::Windowed;
+use super::{Outcome, load, window};
+use crate::tasks::{LongOptions, ZeroShot as Answer, ZeroShotClassifier, ZeroShotOptions};
 
 const HELP: &str = "\
 Examples:
   pocketbert zero-shot \"my card never arrived\" --labels \"card delivery,exchange rate,new pin\"
   pocketbert zero-shot \"…\" --labels \"a,b\" --multi-label --threshold 0.5
   pocketbert zero-shot --file mails.txt --labels \"order,complaint\" --template \"The sender writes about {}.\" --json
+  pocketbert zero-shot --file book.txt --long --labels war,peace     the whole file is one text, read in windows
 
 Each label makes a sentence about the text, and the model says whether the text entails it: one run per label.
 The default model's head learned requests and their topics; it is no model of natural-language inference.
@@ -53,8 +55,13 @@ pub struct ZeroShot {
     #[arg(long, value_name = "P")]
     pub threshold: Option<f32>,
     /// What to keep of a text that is too long
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "long")]
     pub truncation: Cut,
+    #[command(flatten)]
+    pub windows: Windowed,
+    /// With --long, how windows become one answer: mean, weighted, max, vote
+    #[arg(long, value_name = "M", default_value = "weighted", value_parser = super::args::merge, requires = "long")]
+    pub merge: crate::tasks::WindowMerge,
     /// One JSON object per text
     #[arg(long)]
     pub json: bool,
@@ -65,7 +72,10 @@ pub struct ZeroShot {
 }
 
 pub fn zero_shot(a: &ZeroShot) -> Outcome {
-    let mut texts = Texts::open(a.text.as_deref(), a.file.as_deref())?;
+    let texts = match a.windows.long {
+        true => None,
+        false => Some(Texts::open(a.text.as_deref(), a.file.as_deref())?),
+    };
     let path = match &a.model {
         Some(p) => p.clone(),
         None => load::default_model()?,
@@ -83,15 +93,20 @@ pub fn zero_shot(a: &ZeroShot) -> Outcome {
     };
     let labels: Vec<&str> = a.labels.iter().map(|l| l.trim()).collect();
     let mut out = BufWriter::new(std::io::stdout().lock());
-    while let Some(text) = texts.next()? {
-        let answer = classifier.classify_with(&text, &labels, &options).map_err(|e| texts.at(e))?;
-        match (a.json, texts.many()) {
-            (true, _) => write_json(&mut out, &answer)?,
-            (false, many) => write_text(&mut out, &answer, many)?,
+    let many = texts.as_ref().is_some_and(Texts::many);
+    let mut write = |_: &str, answer: Answer| {
+        match a.json {
+            true => write_json(&mut out, &answer)?,
+            false => write_text(&mut out, &answer, many)?,
         }
-        out.flush()?;
+        Ok(out.flush()?)
+    };
+    if let Some(texts) = texts {
+        return texts.answer("texts judged:", |feed| classifier.stream(feed, &labels, &options), write);
     }
-    Ok(())
+    let long = LongOptions { merge: a.merge, ..a.windows.options() };
+    let text = window::whole(a.text.as_deref(), a.file.as_deref())?;
+    write(&text, classifier.classify_long(&text, &labels, &options, &long)?)
 }
 
 fn write_json(out: &mut impl Write, a: &Answer) -> Outcome {

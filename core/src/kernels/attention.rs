@@ -43,6 +43,8 @@ pub struct Attention<'a> {
     pub mask: Option<&'a [u8]>,
     /// Applied to scaled scores.
     pub score_quant: Option<FakeQuant>,
+    /// Multiplies quantized scores. Not 1 where `scale` gives whole steps of an integer product.
+    pub score_step: f32,
     /// Applied to probabilities, one after the other.
     pub probability_quant: &'a [FakeQuant],
 }
@@ -201,7 +203,7 @@ fn heads_body<const R: usize, const P: usize>(
             let block = Matrix { data: &q.data[from..], stride: q.stride };
             gemm_block::<R, P>(block, rows, d, keys, padded, scores, padded);
             for line in scores.chunks_exact_mut(padded).take(rows) {
-                softmax_row(line, len, s.scale, uniform, s.score_quant, s.probability_quant);
+                softmax_row(line, len, uniform, s);
             }
             let weights = Matrix { data: scores, stride: padded };
             let out = &mut out[row * out_stride + head * dv..];
@@ -251,29 +253,22 @@ fn pack_values(v: Rows, column: usize, dv: usize, kept: &[u32], out: &mut [f32])
 
 /// Scales the first `len` scores and makes them probabilities; the rest become zero.
 #[inline(always)]
-fn softmax_row(
-    line: &mut [f32],
-    len: usize,
-    scale: f32,
-    uniform: bool,
-    score_quant: Option<FakeQuant>,
-    probability_quant: &[FakeQuant],
-) {
+fn softmax_row(line: &mut [f32], len: usize, uniform: bool, shape: &Attention) {
     if uniform {
         line[..len].fill(0.0);
     } else {
         for v in line[..len].iter_mut() {
-            *v *= scale;
+            *v *= shape.scale;
         }
-        if let Some(quant) = score_quant {
+        if let Some(quant) = shape.score_quant {
             for v in line[..len].iter_mut() {
-                *v = quant.apply(*v);
+                *v = quant.apply(*v) * shape.score_step;
             }
         }
     }
     line[len..].fill(f32::NEG_INFINITY);
     softmax_lanes(line);
-    for quant in probability_quant {
+    for quant in shape.probability_quant {
         for v in line[..len].iter_mut() {
             *v = quant.apply(*v);
         }

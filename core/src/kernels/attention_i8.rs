@@ -12,7 +12,7 @@
 use super::attention::{Attention, AttentionScratch, Rows, check, keep};
 use super::counts::{Kernel, count};
 use super::isa::Isa;
-use super::math::{ROUND_MAGIC, ROUND_MAGIC_BITS, exp};
+use super::math::{ROUND_MAGIC, ROUND_MAGIC_BITS, exp_below_zero};
 use super::pack::{K_ALIGN, PANEL};
 use super::quant::usable_scale;
 use super::tile::{self, DotTile, Job, Sums, TILE_PANELS, TILE_ROWS, TileInput};
@@ -122,7 +122,9 @@ impl Job for Heads<'_> {
         let Heads { q, k, v, shape, uniform, kept, s, out, out_stride } = self;
         let (d, dv) = (shape.head_dim, shape.value_dim);
         let (len, d_padded) = (kept.len().next_multiple_of(K_ALIGN), d.next_multiple_of(K_ALIGN));
-        let mut sums = Sums::ZERO;
+        // Scores go by whole panels, steps, which the second product sums over, by whole blocks of K.
+        let wide = kept.len().next_multiple_of(PANEL);
+        let mut sums = [Sums::ZERO; 2];
         for head in 0..shape.heads {
             pack_keys(k, head * d, d, kept, 128 - D::BIAS, s);
             pack_values(v, head * dv, dv, kept, -D::BIAS, s);
@@ -139,8 +141,8 @@ impl Job for Heads<'_> {
                     scale[r] = quantize_query(&q.data[from..][..d], to) * shape.scale;
                 }
                 let mut j0 = 0;
-                while j0 < len {
-                    let panels = D::PANELS.min((len - j0) / PANEL);
+                while j0 < wide {
+                    let panels = D::panels(rows).min((wide - j0) / PANEL);
                     let tile = TileInput {
                         a: &s.queries,
                         stride: d_padded,
@@ -149,26 +151,27 @@ impl Job for Heads<'_> {
                         panel_stride: PANEL * d_padded,
                         panels,
                         k: d_padded,
+                        split: d_padded,
                         soon: &[],
                     };
-                    dot.dot(&tile, &mut sums);
+                    dot.dot_segments(&tile, &mut sums);
                     let width = panels * PANEL;
                     for r in 0..rows {
-                        let line = &mut s.scores[r * len + j0..][..width];
+                        let line = &mut s.scores[r * wide + j0..][..width];
                         let (offset, size) = (&s.key_offset[j0..][..width], &s.key_scale[j0..][..width]);
-                        scaled(&sums.0[r], offset, scale[r], size, line);
+                        scaled(&sums[0].0[r], offset, scale[r], size, line);
                     }
                     j0 += panels * PANEL;
                 }
                 let mut inverse = [0.0f32; TILE_ROWS];
                 for r in 0..rows {
-                    let line = &mut s.scores[r * len..][..len];
+                    let line = &mut s.scores[r * wide..][..wide];
                     let steps = &mut s.steps[r * len..][..len];
                     inverse[r] = numerators(line, kept.len(), uniform, steps);
                 }
                 let mut c0 = 0;
                 while c0 < dv {
-                    let panels = D::PANELS.min((dv - c0).div_ceil(PANEL));
+                    let panels = D::panels(rows).min((dv - c0).div_ceil(PANEL));
                     let tile = TileInput {
                         a: &s.steps,
                         stride: len,
@@ -177,14 +180,15 @@ impl Job for Heads<'_> {
                         panel_stride: PANEL * len,
                         panels,
                         k: len,
+                        split: len,
                         soon: &[],
                     };
-                    dot.dot(&tile, &mut sums);
+                    dot.dot_segments(&tile, &mut sums);
                     let width = (panels * PANEL).min(dv - c0);
                     for r in 0..rows {
                         let line = &mut out[(row + r) * out_stride + head * dv + c0..][..width];
                         let (offset, size) = (&s.value_offset[c0..][..width], &s.value_scale[c0..][..width]);
-                        scaled(&sums.0[r], offset, inverse[r], size, line);
+                        scaled(&sums[0].0[r], offset, inverse[r], size, line);
                     }
                     c0 += panels * PANEL;
                 }
@@ -359,6 +363,7 @@ fn numerators(scores: &mut [f32], len: usize, uniform: bool, steps: &mut [u8]) -
         scores[..len].fill(0.0);
     }
     scores[len..].fill(f32::NEG_INFINITY);
+    let scores_len = scores.len();
     let chunks = scores.as_chunks::<PANEL>().0;
     let mut high = [f32::MIN; PANEL];
     for c in chunks {
@@ -373,15 +378,15 @@ fn numerators(scores: &mut [f32], len: usize, uniform: bool, steps: &mut [u8]) -
     for (c, to) in chunks.iter().zip(steps.as_chunks_mut::<PANEL>().0) {
         let mut t = *c;
         for l in 0..PANEL {
-            t[l] = exp(t[l] - max) * 255.0;
+            t[l] = exp_below_zero(t[l] - max) * 255.0;
         }
-        // NaN (an overflow upstream) becomes zero.
+        // NaN (an overflow upstream) becomes zero. Nothing is above 255.
         for l in 0..PANEL {
             t[l] = if t[l] > 0.0 { t[l] } else { 0.0 };
-            t[l] = if t[l] < 255.0 { t[l] } else { 255.0 };
         }
         *to = t.map(|t| (t + ROUND_MAGIC).to_bits() as u8);
     }
+    steps[scores_len..].fill(0);
     let mut sum = 0u32;
     for s in steps.iter() {
         sum = sum.wrapping_add(u32::from(*s));

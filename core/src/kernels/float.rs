@@ -27,11 +27,7 @@ pub fn layer_norm(
     if out.len() != x.len() {
         return Err(Error::invalid(format!("layer norm of {} values into {}", x.len(), out.len())));
     }
-    match residual {
-        Some(residual) => add_to(isa, x, residual, out),
-        None => out.copy_from_slice(x),
-    }
-    normalise(isa, out, None, h, gamma, beta, eps);
+    normalise_to(isa, x, residual, h, gamma, beta, eps, out);
     count(Kernel::LayerNorm, isa);
     Ok(())
 }
@@ -63,13 +59,30 @@ fn check_rows(len: usize, residual: Option<&[f32]>, h: usize, gamma: &[f32], bet
 }
 
 multiversion! {
-    fn add_to(a: &[f32], b: &[f32], out: &mut [f32]) = add_to_body
+    fn normalise_to(
+        x: &[f32],
+        residual: Option<&[f32]>,
+        h: usize,
+        gamma: &[f32],
+        beta: &[f32],
+        eps: f32,
+        out: &mut [f32],
+    ) = normalise_to_body
 }
 
 #[inline(always)]
-fn add_to_body(a: &[f32], b: &[f32], out: &mut [f32]) {
-    for ((y, a), b) in out.iter_mut().zip(a).zip(b) {
-        *y = a + b;
+fn normalise_to_body(
+    x: &[f32],
+    residual: Option<&[f32]>,
+    h: usize,
+    gamma: &[f32],
+    beta: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    for (i, (out, x)) in out.chunks_exact_mut(h).zip(x.chunks_exact(h)).enumerate() {
+        out.copy_from_slice(x);
+        normalise_row(out, residual.map(|r| &r[i * h..(i + 1) * h]), gamma, beta, eps);
     }
 }
 
@@ -86,19 +99,24 @@ multiversion! {
 
 #[inline(always)]
 fn normalise_body(x: &mut [f32], residual: Option<&[f32]>, h: usize, gamma: &[f32], beta: &[f32], eps: f32) {
-    let count = h as f32;
     for (i, row) in x.chunks_exact_mut(h).enumerate() {
-        if let Some(residual) = residual {
-            for (v, r) in row.iter_mut().zip(&residual[i * h..]) {
-                *v += r;
-            }
+        normalise_row(row, residual.map(|r| &r[i * h..(i + 1) * h]), gamma, beta, eps);
+    }
+}
+
+#[inline(always)]
+fn normalise_row(row: &mut [f32], residual: Option<&[f32]>, gamma: &[f32], beta: &[f32], eps: f32) {
+    let count = row.len() as f32;
+    if let Some(residual) = residual {
+        for (v, r) in row.iter_mut().zip(residual) {
+            *v += r;
         }
-        let mean = sum_by(row, |v| v) / count;
-        let variance = sum_by(row, |v| (v - mean) * (v - mean)) / count;
-        let scale = 1.0 / (variance + eps).sqrt();
-        for ((v, g), b) in row.iter_mut().zip(gamma).zip(beta) {
-            *v = ((*v - mean) * scale) * g + b;
-        }
+    }
+    let mean = sum_by(row, |v| v) / count;
+    let variance = sum_by(row, |v| (v - mean) * (v - mean)) / count;
+    let scale = 1.0 / (variance + eps).sqrt();
+    for ((v, g), b) in row.iter_mut().zip(gamma).zip(beta) {
+        *v = ((*v - mean) * scale) * g + b;
     }
 }
 

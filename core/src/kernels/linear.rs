@@ -8,7 +8,7 @@ use super::isa::Isa;
 use super::math::{Activation, activate16};
 use super::pack::{PANEL, PackedI8};
 use super::quant::{QuantRows, RowQuant};
-use super::tile::{self, DotTile, Job, Pieces, Sums, TileInput, UsualSums};
+use super::tile::{self, Channels, DotTile, Job, Sums, TILE_PANELS, TileInput};
 use crate::error::{Error, Result};
 use std::ops::Range;
 
@@ -100,7 +100,7 @@ pub fn linear_i8_rows(
         split: x.split(),
         k: x.k(),
     };
-    tile::run(isa, Layer { x: &input, w, out });
+    tile::run(isa, Whole { x: &input, w, out });
     count(Kernel::LinearI8, isa);
     Ok(())
 }
@@ -118,30 +118,27 @@ struct Input<'a> {
 /// Bytes of activations that are kept in the cache while all weights pass by.
 const BLOCK_BYTES: usize = 512 * 1024;
 
-struct Layer<'a> {
+struct Whole<'a> {
     x: &'a Input<'a>,
     w: &'a LinearI8<'a>,
     out: &'a mut [f32],
 }
 
-impl Job for Layer<'_> {
+impl Job for Whole<'_> {
     #[inline(always)]
     fn run<D: DotTile>(self, dot: D) {
         drive(dot, self.x, self.w, self.out);
     }
 }
 
-/// The loop over tiles: blocks of rows, in them groups of panels, in them tiles of rows. A tile's sums are finished
-/// while the next tile's products run, where the tile can do both.
+/// The loop over tiles: blocks of rows, in them groups of panels, in them tiles of rows.
 #[inline(always)]
 fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
-    let (n, panel_stride) = (w.weights.n(), w.weights.k_padded() * PANEL);
+    let (n, k) = (w.weights.n(), w.weights.k_padded());
+    let panel_stride = k * PANEL;
     let block = (BLOCK_BYTES / x.stride).max(D::ROWS).next_multiple_of(D::ROWS);
-    let (mut sums, mut before) = (&mut [Sums::ZERO; 2], &mut [Sums::ZERO; 2]);
-    let ends = [x.split.unwrap_or(x.stride), x.stride];
-    let segments = 1 + usize::from(x.split.is_some());
-    let layer = Finish { x, w, bias: D::BIAS };
-    let mut tile_before = Place { rows: 0..0, columns: 0..0 };
+    let mut sums = [Sums::ZERO; 2];
+    let mut channels = [Channels::NONE; TILE_PANELS];
     let mut start = 0;
     while start < x.rows {
         let end = x.rows.min(start + block);
@@ -151,7 +148,10 @@ fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
                 3 => 2,
                 panels => panels,
             };
-            let columns = (panels * PANEL).min(n - n0);
+            let columns = n0..(n0 + panels * PANEL).min(n);
+            for (to, n0) in channels.iter_mut().zip(columns.clone().step_by(PANEL)) {
+                *to = channels_of(w, n0, PANEL.min(n - n0));
+            }
             let weights = &w.weights.data()[n0 / PANEL * panel_stride..][..panels * panel_stride];
             // Tiles of nearly the same height: 16 rows as 6, 5, 5 and not 6, 6, 4.
             let mut m0 = start;
@@ -165,241 +165,139 @@ fn drive<D: DotTile>(dot: D, x: &Input, w: &LinearI8, out: &mut [f32]) {
             while m0 < end {
                 let rows = (end - m0).div_ceil(tiles);
                 tiles -= 1;
-                let mut other = Rest::new(dot, &layer, before, tile_before, &mut *out);
-                let mut soon = shares.next().unwrap_or(&[]);
-                let mut k0 = 0;
-                for s in 0..segments {
-                    let tile = TileInput {
-                        a: &x.data[m0 * x.stride + k0..],
-                        stride: x.stride,
-                        rows,
-                        w: &weights[k0 * PANEL..],
-                        panel_stride,
-                        panels,
-                        k: ends[s] - k0,
-                        soon,
-                    };
-                    dot.dot_and(&tile, &mut sums[s], &mut other);
-                    soon = &[];
-                    k0 = ends[s];
+                let input = TileInput {
+                    a: &x.data[m0 * x.stride..],
+                    stride: x.stride,
+                    rows,
+                    w: weights,
+                    panel_stride,
+                    panels,
+                    k,
+                    split: x.split.unwrap_or(k),
+                    soon: shares.next().unwrap_or(&[]),
+                };
+                dot.dot_segments(&input, &mut sums);
+                for (panel, n0) in columns.clone().step_by(PANEL).enumerate() {
+                    let channels = &channels[panel];
+                    let done = PanelSums { x, w, rows: m0..m0 + rows, sums: &sums, panel, channels };
+                    done.finish(dot, &mut out[m0 * n + n0..], PANEL.min(n - n0));
                 }
-                other.finish();
-                tile_before = Place { rows: m0..m0 + rows, columns: n0..n0 + columns };
-                (sums, before) = (before, sums);
                 m0 += rows;
             }
-            n0 += columns;
+            n0 = columns.end;
         }
         start = end;
     }
-    Rest::new(dot, &layer, before, tile_before, out).finish();
 }
 
-/// From integer sums to floats: what is the same for all tiles of a layer.
-struct Finish<'a> {
+/// What `lanes` output channels from `n0` bring to their sums.
+#[inline(always)]
+fn channels_of(w: &LinearI8, n0: usize, lanes: usize) -> Channels {
+    let n = w.weights.n();
+    let mut channels = Channels::NONE;
+    for (to, from) in channels.col_sum.iter_mut().zip(w.col_sum.chunks_exact(n)) {
+        *to = load(from, n0, lanes);
+    }
+    channels.scale = load(w.scale, n0, lanes);
+    // Adding -0 changes nothing, not even the sign of a zero.
+    channels.bias = w.bias.map_or([-0.0; PANEL], |bias| load(bias, n0, lanes));
+    channels.zero = w.zero.map_or([0; PANEL], |zero| load(zero, n0, lanes));
+    channels
+}
+
+/// The sums of a tile's panel, and what makes them floats.
+struct PanelSums<'a> {
     x: &'a Input<'a>,
     w: &'a LinearI8<'a>,
-    bias: i32,
-}
-
-impl Finish<'_> {
-    /// Whether the layer is of the usual kind, whose sums can be finished among the next tile's products.
-    #[inline(always)]
-    fn usual(&self) -> bool {
-        self.w.zero.is_none() && matches!(self.w.activation, Activation::None | Activation::GeluErf)
-    }
-}
-
-/// Rows and columns of a tile.
-struct Place {
     rows: Range<usize>,
-    columns: Range<usize>,
-}
-
-/// What is left to do of a tile whose sums are there, a panel of a row at a time.
-struct Rest<'a, D: DotTile> {
-    dot: D,
-    layer: &'a Finish<'a>,
     sums: &'a [Sums; 2],
-    at: Place,
-    /// Row and panel that are next.
-    next: (usize, usize),
-    /// Panels that can be done in pieces.
-    whole: usize,
-    out: &'a mut [f32],
+    panel: usize,
+    channels: &'a Channels,
 }
 
-impl<'a, D: DotTile> Rest<'a, D> {
+impl PanelSums<'_> {
+    /// Writes the panel's `lanes` values of each row; `out` starts at the first.
     #[inline(always)]
-    fn new(dot: D, layer: &'a Finish<'a>, sums: &'a [Sums; 2], at: Place, out: &'a mut [f32]) -> Self {
-        let whole = if layer.usual() { at.columns.len() / PANEL } else { 0 };
-        Rest { dot, layer, sums, at, next: (0, 0), whole, out }
+    fn finish<D: DotTile>(self, dot: D, out: &mut [f32], lanes: usize) {
+        match self.w.activation {
+            Activation::None => self.apply(dot, out, lanes, |_| ()),
+            Activation::GeluErf => self.apply(dot, out, lanes, |y| activate16(y, Activation::GeluErf)),
+            other => self.apply(dot, out, lanes, |y| activate16(y, other)),
+        }
     }
 
-    /// Does all that is left.
     #[inline(always)]
-    fn finish(mut self) {
-        while self.left() > 0 {
-            self.step();
+    fn apply<D: DotTile>(
+        self,
+        dot: D,
+        out: &mut [f32],
+        lanes: usize,
+        activation: impl Fn(&mut [f32; PANEL]),
+    ) {
+        match (self.x.split.is_some(), self.w.zero.is_some()) {
+            (false, false) => self.rows::<D, false, false>(dot, out, lanes, activation),
+            (true, false) => self.rows::<D, true, false>(dot, out, lanes, activation),
+            (false, true) => self.rows::<D, false, true>(dot, out, lanes, activation),
+            (true, true) => self.rows::<D, true, true>(dot, out, lanes, activation),
         }
-        let Finish { x, w, bias } = *self.layer;
-        let n = w.weights.n();
-        let Place { rows, columns } = self.at;
-        for (panel, n0) in columns.clone().step_by(PANEL).enumerate().skip(self.whole) {
-            let lanes = PANEL.min(columns.end - n0);
-            let channels = Channels::new(x, w, n0, lanes);
-            for (r, m) in rows.clone().enumerate() {
-                let sums = [&self.sums[0].0[r][panel], &self.sums[1].0[r][panel]];
-                let mut y = finish16(bias, sums, x, w, m, &channels);
-                activate16(&mut y, w.activation);
-                let row = &mut self.out[m * n + n0..][..lanes];
-                match row.first_chunk_mut() {
-                    Some(to) => *to = y,
-                    None => row.copy_from_slice(&y[..lanes]),
-                }
+    }
+
+    /// With one or two segments, with or without zero points of the weights.
+    #[inline(always)]
+    fn rows<D: DotTile, const TWO: bool, const ZERO: bool>(
+        self,
+        dot: D,
+        out: &mut [f32],
+        lanes: usize,
+        activation: impl Fn(&mut [f32; PANEL]),
+    ) {
+        let (x, panel) = (self.x, self.panel);
+        // A copy stays in registers while `out` is written.
+        let channels = *self.channels;
+        let segments = if TWO { 2 } else { 1 };
+        let meta = x.meta[self.rows.start * segments..self.rows.end * segments].chunks_exact(segments);
+        let [first, second] = self.sums;
+        for (((row, first), second), out) in
+            meta.zip(&first.0).zip(&second.0).zip(out.chunks_mut(self.w.weights.n()))
+        {
+            let mut y = if ZERO {
+                let split = x.split.unwrap_or(x.k);
+                let sums = [&first[panel], &second[panel]];
+                with_zero_points::<TWO>(sums, row, &channels, [split, x.k - split], D::BIAS)
+            } else {
+                dot.floats::<TWO>(&first[panel], &second[panel], row, &channels)
+            };
+            activation(&mut y);
+            match out.first_chunk_mut() {
+                Some(to) if lanes == PANEL => *to = y,
+                _ => out[..lanes].copy_from_slice(&y[..lanes]),
             }
         }
     }
 }
 
-impl<D: DotTile> Pieces for Rest<'_, D> {
-    #[inline(always)]
-    fn left(&self) -> usize {
-        let rows = self.at.rows.len();
-        (self.whole * rows).saturating_sub(self.next.1 * rows + self.next.0)
-    }
-
-    #[inline(always)]
-    fn step(&mut self) {
-        let (r, panel) = self.next;
-        if panel >= self.whole {
-            return;
-        }
-        self.next = if r + 1 < self.at.rows.len() { (r + 1, panel) } else { (0, panel + 1) };
-        let Finish { x, w, bias } = *self.layer;
-        let n = w.weights.n();
-        let (m, n0) = (self.at.rows.start + r, self.at.columns.start + panel * PANEL);
-        let two = x.split.is_some();
-        let row = |s: usize| x.meta[if two { 2 * m + s } else { m }];
-        let segment = |s: usize, row: RowQuant| {
-            let at = if two { s * n } else { 0 };
-            (&self.sums[s].0[r][panel], row.zero.wrapping_sub(bias), row.scale, sixteen(w.col_sum, at + n0))
-        };
-        let sums = UsualSums {
-            segments: [segment(0, row(0)), segment(1, row(1))],
-            two,
-            scale: match w.scale {
-                [one] => Err(*one),
-                scale => Ok(sixteen(scale, n0)),
-            },
-            bias: w.bias.map(|b| sixteen(b, n0)),
-        };
-        let mut y = self.dot.finish(&sums);
-        if w.activation == Activation::GeluErf {
-            activate16(&mut y, Activation::GeluErf);
-        }
-        if let Some(to) = self.out[m * n + n0..].first_chunk_mut() {
-            *to = y;
-        }
-    }
-}
-
-/// 16 values from `at`, all of which exist.
+/// [`DotTile::floats`] where the weights have zero points; `k` is the length of each segment.
 #[inline(always)]
-fn sixteen<T>(v: &[T], at: usize) -> &[T; PANEL] {
-    v[at..].first_chunk().expect("a whole panel")
-}
-
-/// What 16 output channels bring to the sums.
-struct Channels {
-    scale: [f32; PANEL],
-    col_sum: [[i32; PANEL]; 2],
-    zero: [i32; PANEL],
-    bias: [f32; PANEL],
-}
-
-impl Channels {
-    #[inline(always)]
-    fn new(x: &Input, w: &LinearI8, n0: usize, lanes: usize) -> Self {
-        let n = w.weights.n();
-        Channels {
-            scale: load(w.scale, n0, lanes),
-            col_sum: [
-                load(&w.col_sum[..n], n0, lanes),
-                if x.split.is_some() { load(&w.col_sum[n..], n0, lanes) } else { [0; PANEL] },
-            ],
-            zero: match w.zero {
-                Some(zero) => load(zero, n0, lanes),
-                None => [0; PANEL],
-            },
-            bias: match w.bias {
-                Some(bias) => load(bias, n0, lanes),
-                None => [0.0; PANEL],
-            },
-        }
-    }
-}
-
-/// One row of one panel.
-#[inline(always)]
-fn finish16(
-    bias: i32,
+fn with_zero_points<const TWO: bool>(
     sums: [&[i32; PANEL]; 2],
-    x: &Input,
-    w: &LinearI8,
-    m: usize,
+    row: &[RowQuant],
     channels: &Channels,
-) -> [f32; PANEL] {
-    let two = x.split.is_some();
-    let k_first = x.split.unwrap_or(x.k);
-    let has_zero = w.zero.is_some();
-    let first = x.meta[m * (1 + usize::from(two))];
-    let mut y = to_f32(sums[0], &channels.col_sum[0], &channels.zero, bias, has_zero, first, k_first);
-    if two {
-        let second = x.meta[m * 2 + 1];
-        let part =
-            to_f32(sums[1], &channels.col_sum[1], &channels.zero, bias, has_zero, second, x.k - k_first);
-        for l in 0..PANEL {
-            y[l] += part[l];
-        }
-    }
-    for l in 0..PANEL {
-        y[l] *= channels.scale[l];
-    }
-    if w.bias.is_some() {
-        for l in 0..PANEL {
-            y[l] += channels.bias[l];
-        }
-    }
-    y
-}
-
-/// One segment's sums without zero points, as floats times the row's scale.
-#[inline(always)]
-fn to_f32(
-    acc: &[i32; PANEL],
-    col_sum: &[i32; PANEL],
-    zero: &[i32; PANEL],
+    k: [usize; 2],
     bias: i32,
-    has_zero: bool,
-    row: RowQuant,
-    k: usize,
 ) -> [f32; PANEL] {
-    let mut v = *acc;
-    let a_zero = row.zero - bias;
-    for l in 0..PANEL {
-        v[l] = v[l].wrapping_sub(a_zero.wrapping_mul(col_sum[l]));
-    }
-    if has_zero {
+    let mut y = [0.0; PANEL];
+    for (s, row) in row.iter().enumerate().take(if TWO { 2 } else { 1 }) {
+        let a_zero = row.zero.wrapping_sub(bias);
         // sum of (a - za)(w - zw) = sum of (a - za) w - zw (sum of a - K za)
-        let centred = row.sum.wrapping_sub(row.zero.wrapping_mul(k as i32));
+        let centred = row.sum.wrapping_sub(row.zero.wrapping_mul(k[s] as i32));
         for l in 0..PANEL {
-            v[l] = v[l].wrapping_sub(zero[l].wrapping_mul(centred));
+            let v = sums[s][l].wrapping_sub(a_zero.wrapping_mul(channels.col_sum[s][l]));
+            let part = v.wrapping_sub(channels.zero[l].wrapping_mul(centred)) as f32 * row.scale;
+            y[l] = if s == 0 { part } else { y[l] + part };
         }
     }
-    let mut y = [0.0; PANEL];
     for l in 0..PANEL {
-        y[l] = v[l] as f32 * row.scale;
+        y[l] = y[l] * channels.scale[l] + channels.bias[l];
     }
     y
 }

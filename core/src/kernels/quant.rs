@@ -95,7 +95,7 @@ impl QuantRows {
 
     /// The steps of all rows, each padded to [`stride`](Self::stride).
     pub fn data(&self) -> &[u8] {
-        &self.data
+        &self.data[..self.m * self.k_padded]
     }
 
     /// The steps of row `m`, without padding.
@@ -185,7 +185,10 @@ pub fn quantize_rows_with(
     (out.m, out.k, out.k_padded, out.split) = (m, k, k_padded, split);
     let bytes = m.checked_mul(k_padded).ok_or_else(|| Error::exhausted("too many activations"))?;
     // Padding bytes meet weights of zero, so what is left in them from an earlier use does no harm.
-    out.data.resize(bytes, 0);
+    // The buffer grows only: zeroing what it grows by costs.
+    if out.data.len() < bytes {
+        out.data.resize(bytes, 0);
+    }
     out.meta.resize(m * segments, RowQuant::default());
     // A few loud channels change places with quiet ones, the others stay: only the moves are done one by one.
     out.moved.clear();
@@ -203,7 +206,7 @@ pub fn quantize_rows_with(
     let shape = Shape { k, k_padded, split };
     let mut rest = &mut out.ordered[..];
     let mut items = Vec::with_capacity(parts);
-    let data = out.data.chunks_mut(rows * k_padded);
+    let data = out.data[..bytes].chunks_mut(rows * k_padded);
     for ((x, data), meta) in x.chunks(rows * k).zip(data).zip(out.meta.chunks_mut(rows * segments)) {
         let (one, others) = rest.split_at_mut(ordered);
         rest = others;

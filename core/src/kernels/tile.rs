@@ -3,6 +3,7 @@
 use super::generic;
 use super::isa::Isa;
 use super::pack::PANEL;
+use super::quant::RowQuant;
 
 /// Most rows and panels of a tile on any ISA.
 pub(super) const TILE_ROWS: usize =
@@ -28,17 +29,34 @@ pub(super) struct TileInput<'a> {
     pub panel_stride: usize,
     pub panels: usize,
     pub k: usize,
+    /// Where the second segment of K starts, a multiple of 64; `k` if there is one segment.
+    pub split: usize,
     /// Weights that are needed soon: the tile may ask for them to be brought nearer.
     pub soon: &'a [i8],
 }
 
-impl TileInput<'_> {
+impl<'a> TileInput<'a> {
+    /// Its segments of K, each as a tile of one.
+    #[inline(always)]
+    pub fn segments(&self) -> (TileInput<'a>, Option<TileInput<'a>>) {
+        let first = TileInput { k: self.split, ..*self };
+        let second = (self.split < self.k).then(|| TileInput {
+            a: &self.a[self.split..],
+            w: &self.w[self.split * PANEL..],
+            k: self.k - self.split,
+            split: self.k - self.split,
+            soon: &[],
+            ..*self
+        });
+        (first, second)
+    }
+
     /// Panics unless all that the tile reads lies inside its slices: the check behind the pointers of the
     /// ISA kernels. It costs nothing beside a tile.
     #[inline(always)]
     pub fn assert_in_bounds(&self) {
         assert!(self.rows >= 1 && self.rows <= TILE_ROWS && self.panels >= 1 && self.panels <= TILE_PANELS);
-        assert!(self.k.is_multiple_of(64));
+        assert!(self.k.is_multiple_of(64) && self.split.is_multiple_of(64) && self.split <= self.k);
         assert!((self.rows - 1) * self.stride + self.k <= self.a.len());
         assert!((self.panels - 1) * self.panel_stride + self.k * PANEL <= self.w.len());
     }
@@ -58,84 +76,63 @@ pub(super) trait DotTile: Copy {
         Self::PANELS
     }
 
-    /// `sums[r][c] = sum over k of (a[r][k] - BIAS) * w[k][c]`, wrapping.
+    /// `sums[r][c] = sum over k of (a[r][k] - BIAS) * w[k][c]`, wrapping; K is one segment.
     fn dot(self, tile: &TileInput, sums: &mut Sums);
 
-    /// [`dot`](DotTile::dot) that does pieces of other work on the way, in the shadow of its products: as many as
-    /// it likes, down to none.
+    /// [`dot`](DotTile::dot) of each segment of K.
     #[inline(always)]
-    fn dot_and(self, tile: &TileInput, sums: &mut Sums, _other: &mut impl Pieces) {
-        self.dot(tile, sums);
+    fn dot_segments(self, tile: &TileInput, sums: &mut [Sums; 2]) {
+        let (first, second) = tile.segments();
+        self.dot(&first, &mut sums[0]);
+        if let Some(second) = second {
+            self.dot(&second, &mut sums[1]);
+        }
     }
 
-    /// [`UsualSums::finish`], by hand where the compiler does not see that its arrays are vectors.
+    /// Sums of one row and panel as floats: without the row's zero point (per segment: less `BIAS`, times the column
+    /// sums), times the row's scale, the segments added if there are `TWO`, times the channel's scale, plus the bias.
+    /// By hand where the compiler does not see that arrays are vectors.
     #[inline(always)]
-    fn finish(self, sums: &UsualSums) -> [f32; PANEL] {
-        sums.finish()
-    }
-}
-
-/// A row's sums of one panel of a linear layer whose weights have no zero points, and all that makes them floats.
-pub(super) struct UsualSums<'a> {
-    /// Sums, zero point (less the tile's bias), scale of the row and column sums, per segment.
-    pub segments: [(&'a [i32; PANEL], i32, f32, &'a [i32; PANEL]); 2],
-    /// Whether the second segment counts.
-    pub two: bool,
-    /// Scale per channel; `Err` is one for all.
-    pub scale: Result<&'a [f32; PANEL], f32>,
-    pub bias: Option<&'a [f32; PANEL]>,
-}
-
-impl UsualSums<'_> {
-    /// Without zero points, times the row's scale, the segments added, times the channel's scale, plus the bias.
-    #[inline(always)]
-    pub fn finish(&self) -> [f32; PANEL] {
+    fn floats<const TWO: bool>(
+        self,
+        first: &[i32; PANEL],
+        second: &[i32; PANEL],
+        row: &[RowQuant],
+        channels: &Channels,
+    ) -> [f32; PANEL] {
         let mut y = [0.0; PANEL];
-        let (sums, zero, scale, col_sum) = self.segments[0];
+        let zero = row[0].zero.wrapping_sub(Self::BIAS);
         for l in 0..PANEL {
-            y[l] = sums[l].wrapping_sub(zero.wrapping_mul(col_sum[l])) as f32 * scale;
+            y[l] = first[l].wrapping_sub(zero.wrapping_mul(channels.col_sum[0][l])) as f32 * row[0].scale;
         }
-        if self.two {
-            let (sums, zero, scale, col_sum) = self.segments[1];
+        if TWO {
+            let zero = row[1].zero.wrapping_sub(Self::BIAS);
             for l in 0..PANEL {
-                y[l] += sums[l].wrapping_sub(zero.wrapping_mul(col_sum[l])) as f32 * scale;
+                y[l] +=
+                    second[l].wrapping_sub(zero.wrapping_mul(channels.col_sum[1][l])) as f32 * row[1].scale;
             }
         }
-        let scale = match self.scale {
-            Ok(scale) => *scale,
-            Err(one) => [one; PANEL],
-        };
         for l in 0..PANEL {
-            y[l] *= scale[l];
-        }
-        if let Some(bias) = self.bias {
-            for l in 0..PANEL {
-                y[l] += bias[l];
-            }
+            y[l] = y[l] * channels.scale[l] + channels.bias[l];
         }
         y
     }
 }
 
-/// Work in small pieces: compiled into tiles, so it must be `#[inline(always)]` and small.
-pub(super) trait Pieces {
-    /// Pieces left.
-    fn left(&self) -> usize;
-    /// Does one; nothing if none is left.
-    fn step(&mut self);
+/// What 16 output channels bring to the sums; channels that do not exist are zero.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Channels {
+    pub col_sum: [[i32; PANEL]; 2],
+    pub scale: [f32; PANEL],
+    pub bias: [f32; PANEL],
+    /// Zero points of the weights.
+    pub zero: [i32; PANEL],
 }
 
-/// No work.
-pub(super) struct Nothing;
-
-impl Pieces for Nothing {
-    #[inline(always)]
-    fn left(&self) -> usize {
-        0
-    }
-
-    #[inline(always)]
-    fn step(&mut self) {}
+impl Channels {
+    pub const NONE: Channels =
+        Channels { col_sum: [[0; PANEL]; 2], scale: [0.0; PANEL], bias: [0.0; PANEL], zero: [0; PANEL] };
 }
 
 /// Work on integer tiles: compiled once for every instruction set, so it must be `#[inline(always)]`.

@@ -144,7 +144,12 @@ fn operator(node: &Node, ins: &[Option<&Val>]) -> Outs {
         "ReduceSum" | "ReduceMean" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL2" => {
             reduce(node, x(0)?, x(1))
         }
-        "MatMul" | "MatMulInteger" | "FusedMatMul" | "MatMulIntegerToFloat" | "DynamicQuantizeMatMul" => {
+        "MatMul"
+        | "MatMulInteger"
+        | "FusedMatMul"
+        | "MatMulIntegerToFloat"
+        | "DynamicQuantizeMatMul"
+        | "PerTokenMatMul" => {
             one(Val::opaque(matmul_shape(&x(0)?.shape, &x(1)?.shape)?, node.op == "MatMulInteger"))
         }
         "QLinearMatMul" => one(Val::opaque(matmul_shape(&x(0)?.shape, &x(3)?.shape)?, true)),

@@ -188,7 +188,10 @@ impl Model {
 
 /// Parses ONNX bytes and lowers the graph to the dialect that bundles hold.
 pub fn lower_onnx(bytes: &[u8], external: &dyn ExternalData, reference_semantics: bool) -> Result<Lowered> {
-    let graph = parse(bytes, external)?;
+    lower_graph(parse(bytes, external)?, reference_semantics)
+}
+
+fn lower_graph(graph: Graph, reference_semantics: bool) -> Result<Lowered> {
     let semantics = if reference_semantics { Semantics::Reference } else { Semantics::PerToken };
     // Exporters nest a few hundred operators deep; the recursion gets a stack of its own, so that it does
     // not depend on the caller's.
@@ -207,8 +210,10 @@ pub fn lower_onnx(bytes: &[u8], external: &dyn ExternalData, reference_semantics
 pub fn lower_onnx_file(path: &Path, reference_semantics: bool) -> Result<Lowered> {
     let map = map_file(path)?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    lower_onnx((*map).as_ref(), &FolderExternal(folder), reference_semantics)
-        .map_err(|e| e.context(path.display()))
+    let graph = parse((*map).as_ref(), &FolderExternal(folder)).map_err(|e| e.context(path.display()))?;
+    // The constants are copies: the file's pages are not needed any more.
+    drop(map);
+    lower_graph(graph, reference_semantics).map_err(|e| e.context(path.display()))
 }
 
 fn bundle_options(o: &OpenOptions) -> BundleOptions {

@@ -125,6 +125,9 @@ pub struct RunOptions<'a> {
 /// of floats.
 pub type Tap<'a> = &'a mut dyn FnMut(&str, &str, &[f32]);
 
+/// A run of fewer tokens stays on one thread.
+const FEWEST_TOKENS_PER_TEAM: usize = 32;
+
 type State = TypedSimpleState;
 type TractPlan = Arc<TypedSimplePlan>;
 
@@ -332,6 +335,12 @@ impl Plan {
         Ok(outputs)
     }
 
+    /// Gives back the memory that finished runs keep for the next ones; a later run takes it anew.
+    pub fn trim(&self) {
+        let idle = std::mem::take(&mut *self.idle.lock().unwrap_or_else(|e| e.into_inner()));
+        drop(idle);
+    }
+
     fn take_idle(&self, key: &Key) -> Result<(State, Scratch)> {
         {
             let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
@@ -369,7 +378,9 @@ impl Plan {
             };
             inputs.push(tensor1(data).into_tvalue());
         }
-        let mut team = Team::new(options.threads.max(1));
+        // Starting a thread costs more than a few tokens do.
+        let threads = if batch.ids.len() < FEWEST_TOKENS_PER_TEAM { 1 } else { options.threads.max(1) };
+        let mut team = Team::new(threads);
         guard("the run failed", || {
             state.run_plan_with_eval(inputs, |ctx, op_state, node, inputs| -> TractResult<TVec<TValue>> {
                 options.stop.check().map_err(anyhow_error)?;

@@ -328,32 +328,6 @@ pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) ->
         }
         initializer.push(p);
     }
-    let value_info = |v: ValueId, elem: i32, dims: Option<&[Dim]>| pb::ValueInfoProto {
-        name: names[v].clone(),
-        r#type: Some(pb::TypeProto {
-            denotation: String::new(),
-            value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
-                elem_type: elem,
-                shape: dims.map(|dims| pb::TensorShapeProto {
-                    dim: dims
-                        .iter()
-                        .map(|d| pb::tensor_shape_proto::Dimension {
-                            denotation: String::new(),
-                            value: Some(match d {
-                                Dim::Fixed(n) => {
-                                    pb::tensor_shape_proto::dimension::Value::DimValue(*n as i64)
-                                }
-                                Dim::Symbolic(s) => {
-                                    pb::tensor_shape_proto::dimension::Value::DimParam(s.clone())
-                                }
-                            }),
-                        })
-                        .collect(),
-                }),
-            })),
-        }),
-        doc_string: String::new(),
-    };
     let name = |v: &Option<ValueId>| match v {
         Some(v) if !omitted.contains(v) => names[*v].clone(),
         _ => String::new(),
@@ -385,11 +359,47 @@ pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) ->
             node: g.nodes.iter().map(node).collect(),
             name: "pocketbert".into(),
             initializer,
-            input: g.inputs.iter().map(|i| value_info(i.value, i.elem_type, Some(&i.dims))).collect(),
-            output: g.outputs.iter().map(|&v| value_info(v, DType::F32 as i32, None)).collect(),
+            input: g.inputs.iter().map(|i| value_info(&names[i.value], i.elem_type, Some(&i.dims))).collect(),
+            output: g.outputs.iter().map(|&v| value_info(&names[v], DType::F32 as i32, None)).collect(),
             ..Default::default()
         }),
         ..Default::default()
+    }
+}
+
+/// Declares the shapes of the outputs of `model`, f32 tensors all, in their order.
+pub fn declare_outputs(model: &mut pb::ModelProto, shapes: &[Vec<Dim>]) {
+    for (o, dims) in model.graph.iter_mut().flat_map(|g| &mut g.output).zip(shapes) {
+        *o = value_info(&o.name, DType::F32 as i32, Some(dims));
+    }
+}
+
+fn value_info(name: &str, elem: i32, dims: Option<&[Dim]>) -> pb::ValueInfoProto {
+    pb::ValueInfoProto {
+        name: name.to_string(),
+        r#type: Some(pb::TypeProto {
+            denotation: String::new(),
+            value: Some(pb::type_proto::Value::TensorType(pb::type_proto::Tensor {
+                elem_type: elem,
+                shape: dims.map(|dims| pb::TensorShapeProto {
+                    dim: dims
+                        .iter()
+                        .map(|d| pb::tensor_shape_proto::Dimension {
+                            denotation: String::new(),
+                            value: Some(match d {
+                                Dim::Fixed(n) => {
+                                    pb::tensor_shape_proto::dimension::Value::DimValue(*n as i64)
+                                }
+                                Dim::Symbolic(s) => {
+                                    pb::tensor_shape_proto::dimension::Value::DimParam(s.clone())
+                                }
+                            }),
+                        })
+                        .collect(),
+                }),
+            })),
+        }),
+        doc_string: String::new(),
     }
 }
 

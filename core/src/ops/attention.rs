@@ -30,6 +30,8 @@ pub struct Attention {
     pub int8: bool,
     /// Fake quantization of the scaled scores.
     pub score_quant: Option<FakeQuant>,
+    /// Multiplies quantized scores.
+    pub score_step: f32,
     /// Fake quantizations of the probabilities, one after the other.
     pub prob_quant: Vec<FakeQuant>,
 }
@@ -88,36 +90,73 @@ impl Attention {
         ensure!(out.len() == queries * width, "attention's output has another size");
         let attend = if s.int8 { kernels::attention_i8 } else { kernels::attention_f32 };
         let isa = ctx.isa;
-        let one = |i: usize, rows: Range<usize>, scratch: &mut kernels::AttentionScratch, out: &mut [f32]| {
+        let one = |i: usize,
+                   rows: Range<usize>,
+                   heads: &Range<usize>,
+                   scratch: &mut kernels::AttentionScratch,
+                   out: &mut [f32]| {
             let (a, b) = (offsets[i], offsets[i + 1]);
+            let (at, value_at) = (heads.start * s.head_size, heads.start * s.value_size);
             let keep: Option<Vec<u8>> = (s.masked && mask[a..b].contains(&0))
                 .then(|| mask[a..b].iter().map(|&m| u8::from(m != 0)).collect());
-            let queries = Rows { data: &q[rows.start * qc..rows.end * qc], stride: qc, offset: q0 };
-            let keys = Rows { data: &k[a * kc..b * kc], stride: kc, offset: k0 };
-            let values = Rows { data: &v[a * vc..b * vc], stride: vc, offset: v0 };
+            let queries = Rows { data: &q[rows.start * qc..rows.end * qc], stride: qc, offset: q0 + at };
+            let keys = Rows { data: &k[a * kc..b * kc], stride: kc, offset: k0 + at };
+            let values = Rows { data: &v[a * vc..b * vc], stride: vc, offset: v0 + value_at };
             let shape = kernels::Attention {
                 queries: rows.len(),
                 keys: b - a,
-                heads: s.heads,
+                heads: heads.len(),
                 head_dim: s.head_size,
                 value_dim: s.value_size,
                 scale: s.scale,
                 mask: keep.as_deref(),
                 score_quant: s.score_quant,
+                score_step: s.score_step,
                 probability_quant: &s.prob_quant,
             };
-            attend(isa, queries, keys, values, &shape, scratch, out, width)
+            attend(isa, queries, keys, values, &shape, scratch, out, heads.len() * s.value_size)
         };
         // Which sequence a row of the output belongs to.
         let start = |i: usize| if s.first_only { i } else { offsets[i] };
-        let own = &mut ctx.scratch.attention;
-        if ctx.team.threads() == 1 || queries < 32 {
-            for i in 0..offsets.len() - 1 {
+        let (threads, sequences) = (ctx.team.threads(), offsets.len() - 1);
+        if threads == 1 || queries < 32 {
+            for i in 0..sequences {
                 let rows = start(i)..start(i + 1);
                 let out = &mut out[rows.start * width..rows.end * width];
-                one(i, rows, own, out)?;
+                one(i, rows, &(0..s.heads), &mut ctx.scratch.attention, out)?;
             }
             return Ok(());
+        }
+        if sequences < 2 * threads && s.heads >= threads {
+            // Few sequences: each thread takes some heads, so that no keys and values are packed twice.
+            let per = s.heads.div_ceil(threads);
+            let helpers = &mut ctx.scratch.helpers;
+            helpers.resize_with(s.heads.div_ceil(per), Default::default);
+            let items: Vec<_> = helpers.iter_mut().enumerate().collect();
+            let heads = |i: usize| i * per..((i + 1) * per).min(s.heads);
+            ctx.team.each(items, |(i, helper)| {
+                let heads = heads(i);
+                let width = heads.len() * s.value_size;
+                if helper.out.len() < queries * width {
+                    helper.out.resize(queries * width, 0.0);
+                }
+                for i in 0..sequences {
+                    let rows = start(i)..start(i + 1);
+                    let out = &mut helper.out[rows.start * width..rows.end * width];
+                    one(i, rows, &heads, &mut helper.attention, out)?;
+                }
+                Ok(())
+            })?;
+            let helpers = &*helpers;
+            return super::over_rows(ctx.team, 16, out, width, |first, part| {
+                for (row, out) in part.chunks_exact_mut(width).enumerate() {
+                    for (i, helper) in helpers.iter().enumerate() {
+                        let (at, n) = (heads(i).start * s.value_size, heads(i).len() * s.value_size);
+                        out[at..at + n].copy_from_slice(&helper.out[(first + row) * n..][..n]);
+                    }
+                }
+                Ok(())
+            });
         }
         super::over_rows(ctx.team, 16, out, width, |first, part| {
             // A thread's own scratch; keys of a sequence that two threads share are packed by both.
@@ -127,7 +166,7 @@ impl Attention {
                 let rows = start(i).max(first)..start(i + 1).min(end);
                 if rows.start < rows.end {
                     let out = &mut part[(rows.start - first) * width..(rows.end - first) * width];
-                    one(i, rows, &mut scratch, out)?;
+                    one(i, rows, &(0..s.heads), &mut scratch, out)?;
                 }
             }
             Ok(())

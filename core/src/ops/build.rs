@@ -178,7 +178,14 @@ impl Builder<'_> {
         }
         let weights = match self.n.str("activation") {
             None => {
-                let w = self.f32s(1)?;
+                // Half-precision weights are widened once: stored small, computed in f32.
+                let w = match self.constant(1)? {
+                    Some(t) if t.dtype == DType::F16 => t.to_f32(),
+                    _ => self.f32s(1)?,
+                };
+                if w.iter().any(|x| !x.is_finite()) {
+                    return self.bad("its weights hold values that are not finite");
+                }
                 if kernels::pack::packed_len_f32(n, k) != Some(w.len()) {
                     return self.bad("its weights have another size than its shape says");
                 }
@@ -312,6 +319,7 @@ impl Builder<'_> {
             masked: self.n.int("masked") == Some(1),
             first_only: false,
             score_quant,
+            score_step: self.n.float("score_step").unwrap_or(1.0),
             prob_quant,
         })
     }

@@ -66,13 +66,14 @@ impl Operator for SelfAttention {
                 let n = end - start;
                 let x = &x[start * c..end * c];
                 let [mut qkv, mut context] = ctx.scratch.take([n * wide, n * width]);
-                self.qkv.apply(ctx, x, &mut qkv)?;
+                let (all, context_rows) = (&mut qkv[..n * wide], &mut context[..n * width]);
+                self.qkv.apply(ctx, x, all)?;
                 let here: Vec<usize> = offsets[first..=last].iter().map(|o| o - start).collect();
-                let side = (&qkv[..], wide);
-                self.attention.apply(ctx, [side; 3], &here, &mask[start..end], &mut context)?;
+                let side = (&*all, wide);
+                self.attention.apply(ctx, [side; 3], &here, &mask[start..end], context_rows)?;
                 // Nobody reads the queries any more.
-                let projected = &mut qkv[..n * c];
-                self.output.apply(ctx, &context, projected)?;
+                let projected = &mut all[..n * c];
+                self.output.apply(ctx, context_rows, projected)?;
                 self.norm.apply(ctx, projected, Some(x), &mut out[start * c..end * c])?;
                 ctx.scratch.give([qkv, context]);
                 first = last;
@@ -112,12 +113,14 @@ impl Operator for FeedForward {
         new_f32(inputs[0].shape(), |out| {
             for block in blocks(x.len() / c) {
                 let x = &x[block.start * c..block.end * c];
-                let [mut wide, mut narrow] =
-                    ctx.scratch.take([block.len() * self.up.n, block.len() * self.down.n]);
-                self.up.apply(ctx, x, &mut wide)?;
-                self.down.apply(ctx, &wide, &mut narrow)?;
-                self.norm.apply(ctx, &narrow, Some(x), &mut out[block.start * c..block.end * c])?;
-                ctx.scratch.give([wide, narrow]);
+                let sizes = [block.len() * self.up.n, block.len() * self.down.n];
+                let mut buffers = ctx.scratch.take(sizes);
+                let [wide, narrow] = &mut buffers;
+                let (wide, narrow) = (&mut wide[..sizes[0]], &mut narrow[..sizes[1]]);
+                self.up.apply(ctx, x, wide)?;
+                self.down.apply(ctx, wide, narrow)?;
+                self.norm.apply(ctx, narrow, Some(x), &mut out[block.start * c..block.end * c])?;
+                ctx.scratch.give(buffers);
             }
             Ok(())
         })

@@ -28,16 +28,29 @@ pub struct Scratch {
     pub rows: QuantRows,
     /// Attention's packed keys, scores and the like.
     pub attention: crate::kernels::AttentionScratch,
+    /// What each thread needs where attention is split by heads.
+    helpers: Vec<Helper>,
     /// Rows between the operators of a layer.
     buffers: [Vec<f32>; 2],
 }
 
+/// One thread's share of attention.
+#[derive(Debug, Default)]
+struct Helper {
+    attention: crate::kernels::AttentionScratch,
+    /// Rows of its heads.
+    out: Vec<f32>,
+}
+
 impl Scratch {
-    /// Two buffers of at least these sizes, which hold anything; [`give`](Self::give) them back.
+    /// Two buffers of at least these sizes, which hold anything; [`give`](Self::give) them back. They grow only: what
+    /// a buffer grows by is zeroed, and it changes hands many times a run.
     fn take(&mut self, sizes: [usize; 2]) -> [Vec<f32>; 2] {
         let mut buffers = std::mem::take(&mut self.buffers);
         for (b, size) in buffers.iter_mut().zip(sizes) {
-            b.resize(size, 0.0);
+            if b.len() < size {
+                b.resize(size, 0.0);
+            }
         }
         buffers
     }

@@ -1,22 +1,22 @@
 //! [`MaskFiller`]: which tokens fit where a text has a mask.
 
+mod decode;
+mod long;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use self::decode::{Fill, Masked, mask_token, no_mask, sureness};
 use super::load::LoadState;
 use super::locate::{self, Located};
-use super::observe::{StageClock, TaskHead};
+use super::observe::TaskHead;
 use super::session::{CallOptions, Session};
 use crate::bundle::manifest::Task;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Isa, math, with_default_float_env};
 use crate::metrics::{Metrics, Seen};
 use crate::model::record::mask_places;
-use crate::model::{Batch, Model, OpenOptions, OutputInfo, RunOptions};
-use crate::text::{EncodeOptions, Encoding, Span, Tokenizer, Truncation};
-
-/// Scores that one run computes at most (64 MiB), where texts can be split over runs.
-const VALUES_PER_RUN: usize = 1 << 24;
+use crate::model::{Model, OpenOptions, OutputInfo};
+use crate::text::{EncodeOptions, Span, Truncation};
 
 /// How to fill masks. The default: five candidates, any token of the vocabulary, one thread.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ pub struct Candidate {
     pub probability: f32,
     /// What the model gave, before softmax.
     pub logit: f32,
-    /// The text with this mask replaced; other masks stay.
+    /// The text (of a long one: the window) with this mask replaced; other masks stay.
     pub filled: String,
 }
 
@@ -286,14 +286,14 @@ impl MaskFiller {
         if options.top_k == 0 {
             return Err(Error::invalid("`top_k` is 0: ask for at least one candidate"));
         }
-        let targets = targets(tokenizer, head, &options.targets)?;
+        let targets = decode::targets(tokenizer, head, &options.targets)?;
         let length = [options.max_length, head.max_length].into_iter().flatten();
         let encode = EncodeOptions {
             max_length: length.fold(model.info().max_length, usize::min),
             truncation: options.truncation,
             ..EncodeOptions::default()
         };
-        let mut encodings: Vec<(Encoding, Vec<i64>)> = vec![];
+        let mut encodings: Vec<Masked> = vec![];
         for (i, text) in texts.iter().enumerate() {
             stop.check()?;
             let e = tokenizer.encode(text, None, &encode)?;
@@ -305,245 +305,29 @@ impl MaskFiller {
                         ErrorKind::OutOfRange,
                         format!("{which} has no mask among the {} tokens that fit: shorten it", e.len()),
                     ),
-                    None => Error::invalid(format!(
-                        "{which} has no mask: write `{}` where a token is missing",
-                        mask_token(tokenizer)?
-                    )),
+                    None => no_mask(&which, tokenizer)?,
                 });
             }
-            encodings.push((e, masks));
+            encodings.push(Masked { encoding: e, masks, shown: Span::new(0, text.len()) });
         }
         let mut answers = vec![];
-        let mut next = 0;
-        while next < texts.len() {
-            stop.check()?;
-            let (count, batch) = pack(&encodings[next..], head);
-            let run = RunOptions {
-                isa: options.call.kernel.unwrap_or_else(Isa::best),
-                threads: options.call.threads.max(1),
-                stop: stop.clone(),
-                stats: None,
-            };
-            let mut clock = StageClock::start();
-            let outputs = model.plan().run(&batch, &[head.index], run)?;
-            clock.ran();
-            let output = outputs.first().ok_or_else(|| Error::internal("a run without an output"))?;
-            let picks = batch.picks.unwrap_or_default();
-            // The row of each mask: its place among the picks, or its token.
-            let mut rows = picks.iter().enumerate().map(|(i, &p)| if head.picked { i } else { p as usize });
-            for (text, (e, masks)) in texts[next..next + count].iter().zip(&encodings[next..]) {
-                let mut filled = vec![];
-                for &m in masks {
-                    let row = rows.next().and_then(|r| output.data.chunks_exact(head.vocab).nth(r));
-                    let row = row.ok_or_else(|| Error::internal("fewer rows than masks"))?;
-                    let span = e.offsets.get(m as usize).copied().unwrap_or_default();
-                    let candidates = candidates(row, head, tokenizer, &targets, options.top_k, text, span)?;
-                    filled.push(FilledMask { span, candidates });
-                }
-                let best = filled.first().and_then(|m| Some(m.candidates.first()?.probability));
-                self.session.saw(&Seen::of(e, best, &[]));
-                answers.push(MaskFill {
-                    masks: filled,
-                    token_count: e.len(),
-                    truncated: e.truncated.is_some(),
-                    model_version: model.info().version.clone(),
-                });
-            }
-            clock.decoded();
-            next += count;
-        }
+        let fill = Fill { model, head, tokenizer, targets, options };
+        fill.run_each(encodings.into_iter().map(Ok), |seen, masks| {
+            let text = texts.get(answers.len()).copied().unwrap_or_default();
+            let filled = masks.map(|m| fill.answer(text, &seen, m?)).collect::<Result<Vec<_>>>()?;
+            let e = &seen.encoding;
+            self.session.saw(&Seen::of(e, sureness(&filled), &[]));
+            answers.push(MaskFill {
+                masks: filled,
+                token_count: e.len(),
+                truncated: e.truncated.is_some(),
+                model_version: model.info().version.clone(),
+            });
+            Ok(())
+        })?;
         Ok(answers)
     }
 }
 
-fn mask_token(t: &Tokenizer) -> Result<String> {
-    t.mask_id()
-        .and_then(|id| t.token(id))
-        .ok_or_else(|| Error::internal("the mask token was checked to exist"))
-}
-
-/// The first encodings, as many as go into one run, and the run's input with the masks picked.
-fn pack(encodings: &[(Encoding, Vec<i64>)], head: &FillMaskHead) -> (usize, Batch) {
-    let mut batch = Batch::new();
-    let (mut picks, mut rows, mut count) = (vec![], 0, 0);
-    for (e, masks) in encodings {
-        let more = if head.picked { masks.len() } else { e.len() };
-        let tokens = batch.ids.len() + e.len();
-        let full = tokens > super::session::TOKENS_PER_RUN
-            || (rows + more).saturating_mul(head.vocab) > VALUES_PER_RUN;
-        if count > 0 && full {
-            break;
-        }
-        let first = batch.ids.len() as i64;
-        picks.extend(masks.iter().map(|m| first + m));
-        let types: Vec<i64> = e.type_ids.iter().map(|&t| i64::from(t)).collect();
-        batch.push(e.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
-        rows += more;
-        count += 1;
-    }
-    batch.picks = Some(picks);
-    (count, batch)
-}
-
-/// The ids of the targets.
-fn targets(t: &Tokenizer, head: &FillMaskHead, wanted: &[String]) -> Result<Vec<u32>> {
-    let id = |w: &String| {
-        t.token_id(w).filter(|&id| (id as usize) < head.vocab).ok_or_else(|| {
-            Error::invalid(format!(
-                "target `{w}` is no token of the vocabulary: `tokenize` shows how a word is split"
-            ))
-        })
-    };
-    wanted.iter().map(id).collect()
-}
-
-fn candidates(
-    logits: &[f32],
-    head: &FillMaskHead,
-    tokenizer: &Tokenizer,
-    targets: &[u32],
-    top_k: usize,
-    text: &str,
-    span: Span,
-) -> Result<Vec<Candidate>> {
-    let mut max = f32::NEG_INFINITY;
-    for &x in logits {
-        if !x.is_finite() {
-            return Err(Error::new(
-                ErrorKind::OutOfRange,
-                format!("head `{}` gave a score that is not finite: the model's weights overflow", head.name),
-            ));
-        }
-        max = max.max(x);
-    }
-    let mut best: Vec<u32> = match targets {
-        [] => (0..logits.len() as u32).filter(|&id| tokenizer.token(id).is_some()).collect(),
-        t => t.to_vec(),
-    };
-    let order = |a: &u32, b: &u32| {
-        let at = |id: &u32| logits.get(*id as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        at(b).total_cmp(&at(a)).then(a.cmp(b))
-    };
-    if best.len() > top_k {
-        best.select_nth_unstable_by(top_k, order);
-        best.truncate(top_k);
-    }
-    best.sort_by(order);
-    best.dedup();
-    // Exponentials in f32 by our own function, summed in f64 from the first to the last: 30,000 addends in f32 would
-    // cost two digits.
-    let exp = |x: f32| math::exp((x - max) / head.temperature);
-    let sum: f64 = with_default_float_env(|| logits.iter().map(|&x| f64::from(exp(x))).sum());
-    let one = |id: u32| {
-        let logit = logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        let probability = with_default_float_env(|| (f64::from(exp(logit)) / sum) as f32);
-        let token = tokenizer.token(id).unwrap_or_default();
-        Candidate { filled: fill(text, span, &token), token, id, probability, logit }
-    };
-    Ok(best.into_iter().map(one).collect())
-}
-
-/// `text` with `token` in place of `span`; what WordPiece marks as going on a word is joined to it.
-fn fill(text: &str, span: Span, token: &str) -> String {
-    let before = text.get(..span.start).unwrap_or_default();
-    let after = text.get(span.end..).unwrap_or_default();
-    match token.strip_prefix("##") {
-        Some(rest) => format!("{}{rest}{after}", before.trim_end()),
-        // Byte-level BPE writes a space before a word as `Ġ`, SentencePiece as `▁`.
-        None => format!("{before}{}{after}", token.trim_start_matches(['Ġ', '▁'])),
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cancel::CancelToken;
-
-    const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert");
-
-    #[test]
-    fn tokens_take_the_place_of_the_mask() {
-        let text = "naïve [MASK] end";
-        let span = Span::new(7, 13);
-        assert_eq!(fill(text, span, "word"), "naïve word end");
-        assert_eq!(fill(text, span, "##ly"), "naïvely end");
-        assert_eq!(fill(text, span, "Ġword"), "naïve word end");
-    }
-
-    #[test]
-    fn masks_are_filled_from_the_whole_vocabulary() {
-        let f = MaskFiller::open(TINY).unwrap();
-        let text = "what will the [MASK] be like in 東京 [MASK] tomorrow";
-        let a = f.fill(text).unwrap();
-        let spans: Vec<&str> = a.masks.iter().filter_map(|m| m.span.of(text)).collect();
-        assert_eq!(spans, ["[MASK]", "[MASK]"]);
-        for m in &a.masks {
-            assert!(m.candidates.is_sorted_by(|a, b| a.probability >= b.probability));
-            assert!(m.candidates.iter().map(|c| c.probability).sum::<f32>() <= 1.0);
-        }
-        assert_eq!(a.masks[0].candidates[0].token, "weather");
-        assert!(a.masks[0].candidates[0].filled.starts_with("what will the weather be like in 東京 [MASK]"));
-        let all = FillMaskOptions { top_k: 100_000, ..FillMaskOptions::default() };
-        let all = f.fill_with("play [MASK]", &all).unwrap();
-        let sum: f64 = all.masks[0].candidates.iter().map(|c| f64::from(c.probability)).sum();
-        assert!((sum - 1.0).abs() < 1e-5, "{sum}");
-        let some =
-            FillMaskOptions { targets: vec!["rain".into(), "music".into()], ..FillMaskOptions::default() };
-        let some = f.fill_with("play [MASK]", &some).unwrap();
-        assert_eq!(some.masks[0].candidates.len(), 2);
-        for c in &some.masks[0].candidates {
-            assert!(all.masks[0].candidates.contains(c));
-        }
-    }
-
-    #[test]
-    fn batches_equal_single_calls_whatever_is_packed_together() {
-        let f = MaskFiller::open(TINY).unwrap();
-        let text = |i: usize| {
-            format!("{} [MASK] {} [MASK]", "play some music ".repeat(i % 9), "by me".repeat(i % 4))
-        };
-        let texts: Vec<String> = (0..40).map(text).collect();
-        let refs: Vec<&str> = texts.iter().map(String::as_str).collect();
-        for threads in [1, 3] {
-            let call = CallOptions { threads, ..CallOptions::default() };
-            let options = FillMaskOptions { call, ..FillMaskOptions::default() };
-            let all = f.fill_batch_with(&refs, &options).unwrap();
-            for (text, a) in refs.iter().zip(&all) {
-                assert_eq!(a, &f.fill(text).unwrap());
-            }
-        }
-        assert!(f.fill_batch_with(&[], &FillMaskOptions::default()).unwrap().is_empty());
-    }
-
-    #[test]
-    fn every_kernel_gives_the_same_candidates() {
-        let f = MaskFiller::open(TINY).unwrap();
-        let with = |kernel| {
-            let call = CallOptions { kernel: Some(kernel), ..CallOptions::default() };
-            f.fill_with("add it to my [MASK]", &FillMaskOptions { call, ..FillMaskOptions::default() })
-                .unwrap()
-        };
-        let first = with(Isa::Generic);
-        assert!(Isa::available().into_iter().all(|isa| with(isa) == first));
-    }
-
-    #[test]
-    fn texts_without_a_mask_and_bad_options_are_errors() {
-        let f = MaskFiller::open(TINY).unwrap();
-        let default = FillMaskOptions::default;
-        let kind = |text: &str, o: &FillMaskOptions| f.fill_with(text, o).unwrap_err().kind();
-        assert_eq!(kind("nothing is missing", &default()), ErrorKind::InvalidArgument);
-        assert_eq!(kind("", &default()), ErrorKind::InvalidArgument);
-        let far = format!("{}[MASK]", "word ".repeat(600));
-        assert_eq!(kind(&far, &default()), ErrorKind::OutOfRange);
-        assert_eq!(kind("[MASK]", &FillMaskOptions { top_k: 0, ..default() }), ErrorKind::InvalidArgument);
-        let target = FillMaskOptions { targets: vec!["no such token".into()], ..default() };
-        assert_eq!(kind("[MASK]", &target), ErrorKind::InvalidArgument);
-        let cancel = CancelToken::new();
-        cancel.cancel();
-        let call = CallOptions { cancel: Some(cancel), ..CallOptions::default() };
-        assert_eq!(kind("[MASK]", &FillMaskOptions { call, ..default() }), ErrorKind::Cancelled);
-        let e = MaskFiller::from_model(f.model().unwrap().clone(), Some("intent")).unwrap_err();
-        assert!(e.kind() == ErrorKind::InvalidArgument && e.message().contains("`fill_mask`"), "{e}");
-    }
-}
+mod tests;

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
+use super::analyze::{Analysis, AnalyzeOptions, Analyzer};
 use super::answer::{AnswerOptions, Answers, QuestionAnswerer};
 use super::classify::{Classification, ClassifyOptions, TextClassifier};
 use super::embed::{EmbedOptions, TextEmbedder};
+use super::fill_mask::{FillMaskOptions, MaskFill, MaskFiller};
 use super::token_classify::{TagOptions, Tagged, TokenClassifier};
 use super::vector::Embedding;
+use super::zero_shot::{ZeroShot, ZeroShotClassifier, ZeroShotOptions};
 use crate::error::{ErrorKind, Result};
 
 /// Texts that are read ahead at most.
@@ -26,6 +29,8 @@ pub struct Stream<'a, I: Iterator, A> {
     run: Run<'a, I::Item, A>,
     size: fn(&I::Item) -> usize,
     ahead: usize,
+    /// Whether the next text is there already; where there is none, it is.
+    there: Option<Box<dyn FnMut() -> bool + 'a>>,
     ready: VecDeque<Result<A>>,
 }
 
@@ -36,8 +41,8 @@ impl<I: Iterator, A> std::fmt::Debug for Stream<'_, I, A> {
 }
 
 impl<'a, I: Iterator, A> Stream<'a, I, A> {
-    fn new(items: I, size: fn(&I::Item) -> usize, run: Run<'a, I::Item, A>) -> Stream<'a, I, A> {
-        Stream { items: Some(items), run, size, ahead: TEXTS, ready: VecDeque::new() }
+    pub(crate) fn new(items: I, size: fn(&I::Item) -> usize, run: Run<'a, I::Item, A>) -> Stream<'a, I, A> {
+        Stream { items: Some(items), run, size, ahead: TEXTS, there: None, ready: VecDeque::new() }
     }
 
     /// Reads at most `texts` ahead (at least one): 1 answers each text as soon as it comes, for a source that waits
@@ -47,11 +52,21 @@ impl<'a, I: Iterator, A> Stream<'a, I, A> {
         self
     }
 
+    /// Does not wait for a text while others could be answered: `there` says whether the next one is there.
+    #[cfg(feature = "cli")]
+    pub(crate) fn while_there(mut self, there: impl FnMut() -> bool + 'a) -> Self {
+        self.there = Some(Box::new(there));
+        self
+    }
+
     fn fill(&mut self) {
         let Some(items) = &mut self.items else { return };
         let mut batch = vec![];
         let mut bytes = 0usize;
         while batch.len() < self.ahead && bytes < BYTES {
+            if !batch.is_empty() && self.there.as_mut().is_some_and(|there| !there()) {
+                break;
+            }
             let Some(item) = items.next() else {
                 self.items = None;
                 break;
@@ -157,6 +172,48 @@ impl TextEmbedder {
     }
 }
 
+impl MaskFiller {
+    /// Fills the masks of texts as they come from an iterator: see [`TextClassifier::stream`].
+    pub fn stream<'a, I>(
+        &'a self,
+        texts: I,
+        options: &'a FillMaskOptions,
+    ) -> Stream<'a, I::IntoIter, MaskFill>
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        let run = move |items: &[I::Item]| self.fill_batch_with(&strs(items), options);
+        Stream::new(texts.into_iter(), |t| t.as_ref().len(), Box::new(run))
+    }
+}
+
+impl ZeroShotClassifier {
+    /// Classifies texts as they come from an iterator: see [`TextClassifier::stream`].
+    pub fn stream<'a, I>(
+        &'a self,
+        texts: I,
+        labels: &'a [&'a str],
+        options: &'a ZeroShotOptions,
+    ) -> Stream<'a, I::IntoIter, ZeroShot>
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        let run = move |items: &[I::Item]| self.classify_batch_with(&strs(items), labels, options);
+        Stream::new(texts.into_iter(), |t| t.as_ref().len(), Box::new(run))
+    }
+}
+
+impl Analyzer {
+    /// Analyzes texts as they come from an iterator: see [`TextClassifier::stream`].
+    pub fn stream<'a, I>(&'a self, texts: I, options: &'a AnalyzeOptions) -> Stream<'a, I::IntoIter, Analysis>
+    where
+        I: IntoIterator<Item: AsRef<str>>,
+    {
+        let run = move |items: &[I::Item]| self.analyze_batch_with(&strs(items), options);
+        Stream::new(texts.into_iter(), |t| t.as_ref().len(), Box::new(run))
+    }
+}
+
 impl QuestionAnswerer {
     /// Answers pairs of question and context as they come from an iterator: see [`TextClassifier::stream`].
     pub fn stream<'a, I, Q, C>(
@@ -208,6 +265,16 @@ mod tests {
         assert_eq!(s.next().unwrap().unwrap(), 1);
     }
 
+    #[cfg(feature = "cli")]
+    #[test]
+    fn nobody_waits_for_a_text_that_is_not_there() {
+        let read = Cell::new(0);
+        let items = (0..10usize).inspect(|i| read.set(i + 1));
+        let run = |batch: &[usize]| Ok(vec![batch.len(); batch.len()]);
+        let s = Stream::new(items, |_| 1, Box::new(run)).while_there(|| read.get() % 4 != 0);
+        assert_eq!(s.map(|a| a.unwrap()).collect::<Vec<_>>(), [4, 4, 4, 4, 4, 4, 4, 4, 2, 2]);
+    }
+
     #[test]
     fn an_error_belongs_to_its_text_and_a_stop_to_all() {
         let run = |kind: ErrorKind| {
@@ -234,7 +301,28 @@ mod tests {
         for (text, answer) in texts.iter().zip(c.stream(&texts, &options)) {
             assert_eq!(answer.unwrap(), c.classify(text).unwrap());
         }
-        assert_eq!(c.stream(texts, &options).count(), 70);
+        assert_eq!(c.stream(&texts, &options).count(), 70);
+        let m = c.model().unwrap();
+        let z = ZeroShotClassifier::from_model(m.clone(), None).unwrap();
+        let (labels, options) = (["music", "weather"], ZeroShotOptions::default());
+        for (text, answer) in texts.iter().zip(z.stream(&texts[..12], &labels, &options)) {
+            assert_eq!(answer.unwrap(), z.classify(text, &labels).unwrap());
+        }
+        let a = Analyzer::from_model(m.clone()).unwrap();
+        let options = AnalyzeOptions::default();
+        for (text, answer) in texts.iter().zip(a.stream(&texts, &options)) {
+            assert_eq!(answer.unwrap(), a.analyze(text).unwrap());
+        }
+        // The fifth text has no mask: an error of its own.
+        let f = MaskFiller::from_model(m.clone(), None).unwrap();
+        let masks: Vec<String> = texts
+            .iter()
+            .enumerate()
+            .map(|(i, t)| if i == 4 { t.clone() } else { format!("{t}[MASK]") })
+            .collect();
+        for (i, answer) in f.stream(&masks, &FillMaskOptions::default()).enumerate() {
+            assert_eq!(answer.ok(), f.fill(&masks[i]).ok());
+        }
         let cancel = CancelToken::new();
         cancel.cancel();
         let call = CallOptions { cancel: Some(cancel), ..CallOptions::default() };

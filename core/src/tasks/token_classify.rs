@@ -1,21 +1,23 @@
 //! [`TokenClassifier`]: names, slots, parts of speech: labelled spans of a text.
 
 mod decode;
+mod head;
+mod spans;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use self::decode::{Decoder, Found, Labels, Place};
+pub use self::head::TagHead;
+
+use self::decode::Decoder;
+pub(super) use self::spans::{Input, Tag};
 use super::load::LoadState;
-use super::observe::TaskHead;
-use super::score::probabilities;
 use super::session::{CallOptions, Session, run_each};
 use super::window::{Long, LongOptions, run_windows};
-use crate::bundle::manifest::{Tagging, Task};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::metrics::{Metrics, Seen};
 use crate::model::{Model, OpenOptions};
-use crate::text::{EncodeOptions, Encoding, Span, SpanMapper, Truncation};
+use crate::text::{Span, Truncation};
 
 /// How labels of tokens become labels of spans: the strategies of Hugging Face's pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -129,126 +131,6 @@ pub struct Tagged {
     pub truncated: bool,
     /// The model's version; empty where it has none.
     pub model_version: String,
-}
-
-/// A tagging head of a model: an output with one row per token, and what its values mean.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TagHead {
-    /// The head's name; the output's where the model is not a bundle.
-    pub name: String,
-    /// The graph output that it reads.
-    pub output: String,
-    /// Index of that output in [`Plan::outputs`](crate::model::Plan::outputs).
-    pub index: usize,
-    /// One label per value.
-    pub labels: Vec<String>,
-    /// What their first letters mean.
-    pub scheme: TagScheme,
-    /// What logits are divided by before they become probabilities.
-    pub temperature: f32,
-    /// Most tokens of a text, where it is less than the model's.
-    pub max_length: Option<usize>,
-}
-
-impl TaskHead for TagHead {
-    const TASK: &'static str = "token-classification";
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn labels(&self) -> usize {
-        self.labels.len()
-    }
-}
-
-impl TagHead {
-    /// The head `name` of `model`; without a name its default head if that tags, else the first that does. Of a
-    /// plain ONNX model: an output with one row per token and as many values as `config.json` names labels.
-    ///
-    /// # Errors
-    /// `NotFound` for a name that the model lacks (the message lists those it has), `InvalidArgument` for a head of
-    /// another task, `FailedPrecondition` for a model that does not tag, `DataLoss` for a bundle or `config.json`
-    /// that contradicts the graph.
-    pub fn find(model: &Model, name: Option<&str>) -> Result<TagHead> {
-        let heads = TagHead::all(model)?;
-        let default = model.bundle().and_then(|b| b.manifest().default_head.as_deref());
-        let wanted = name.or_else(|| default.filter(|d| heads.iter().any(|h| h.name == *d)));
-        if let Some(h) = heads.iter().find(|h| wanted.is_none_or(|w| w == h.name)) {
-            return Ok(h.clone());
-        }
-        let others = model.bundle().map_or(&[][..], |b| &b.manifest().heads[..]);
-        Err(super::head::missing("tag tokens", name, heads.iter().map(|h| h.name.as_str()), others))
-    }
-
-    /// All tagging heads of `model`, in the bundle's order.
-    ///
-    /// # Errors
-    /// `DataLoss` for a bundle or `config.json` that contradicts the graph.
-    pub fn all(model: &Model) -> Result<Vec<TagHead>> {
-        let outputs = model.plan().outputs();
-        let Some(bundle) = model.bundle() else {
-            let named = &model.info().labels;
-            let tokens = outputs.iter().enumerate().filter(|(_, o)| o.per_token && !o.flat);
-            if let Some((_, o)) = tokens.clone().find(|(_, o)| o.name == "logits")
-                && !named.is_empty()
-                && named.len() != o.channels
-            {
-                return Err(Error::data_loss(format!(
-                    "`config.json` names {} labels, but output `{}` has {} values: correct its `id2label`",
-                    named.len(),
-                    o.name,
-                    o.channels
-                )));
-            }
-            let fits =
-                tokens.filter(|(_, o)| named.len() == o.channels || (named.is_empty() && o.name == "logits"));
-            let head = |(index, o): (usize, &crate::model::OutputInfo)| {
-                let labels = match named.is_empty() {
-                    true => (0..o.channels).map(|i| format!("LABEL_{i}")).collect(),
-                    false => named.clone(),
-                };
-                TagHead {
-                    name: o.name.clone(),
-                    output: o.name.clone(),
-                    index,
-                    scheme: decode::guess(&labels),
-                    labels,
-                    temperature: 1.0,
-                    max_length: None,
-                }
-            };
-            return Ok(fits.map(head).collect());
-        };
-        let mut heads = vec![];
-        for h in bundle.manifest().heads.iter().filter(|h| h.task == Task::TokenClassification) {
-            let found = outputs.iter().enumerate().find(|(_, o)| o.name == h.output && o.per_token);
-            let Some((index, o)) = found.filter(|(_, o)| o.channels == h.labels.len()) else {
-                return Err(Error::data_loss(format!(
-                    "head `{}` tags tokens with {} labels, but output `{}` has no such rows",
-                    h.name,
-                    h.labels.len(),
-                    h.output
-                )));
-            };
-            let scheme = match h.tagging {
-                Some(Tagging::Bio) => TagScheme::Bio,
-                Some(Tagging::Bilou) => TagScheme::Bilou,
-                Some(Tagging::None) => TagScheme::None,
-                None => decode::guess(&h.labels),
-            };
-            heads.push(TagHead {
-                name: h.name.clone(),
-                output: o.name.clone(),
-                index,
-                labels: h.labels.clone(),
-                scheme,
-                temperature: h.temperature,
-                max_length: h.max_length,
-            });
-        }
-        Ok(heads)
-    }
 }
 
 /// Tags texts with one head of a model.
@@ -439,155 +321,6 @@ impl TokenClassifier {
 
 fn one(mut answers: Vec<Tagged>) -> Result<Tagged> {
     answers.pop().ok_or_else(|| Error::internal("a run without an answer"))
-}
-
-#[derive(Clone, Copy)]
-pub(super) enum Input<'a> {
-    Text(&'a str),
-    Words(&'a [&'a str]),
-}
-
-impl Input<'_> {
-    /// Where each word starts in the words joined by spaces; empty for a text.
-    fn bases(&self) -> Vec<usize> {
-        let Input::Words(words) = self else { return vec![] };
-        let mut at = 0usize;
-        let start = |w: &&str| {
-            let start = at;
-            at = at.saturating_add(w.len()).saturating_add(1);
-            start
-        };
-        words.iter().map(start).collect()
-    }
-}
-
-/// The options, checked against the head.
-pub(super) struct Tag<'a> {
-    head: &'a TagHead,
-    options: &'a TagOptions,
-    labels: Labels,
-}
-
-impl<'a> Tag<'a> {
-    pub(super) fn new(head: &'a TagHead, options: &'a TagOptions) -> Result<Tag<'a>> {
-        if options.threshold.is_some_and(|t| !(0.0..=1.0).contains(&t)) {
-            return Err(Error::invalid("`threshold` is a probability: give a number from 0 to 1"));
-        }
-        let known = |i: &&String| {
-            i.as_str() == "O" || head.labels.iter().any(|l| l == *i || l.get(2..) == Some(i.as_str()))
-        };
-        if let Some(i) = options.ignore.iter().find(|i| !known(i)) {
-            return Err(Error::invalid(format!("head `{}` has no label `{i}` to ignore", head.name)));
-        }
-        let labels = Labels::new(&head.labels, options.scheme.unwrap_or(head.scheme), &options.ignore);
-        Ok(Tag { head, options, labels })
-    }
-
-    /// How texts are encoded.
-    pub(super) fn encode_options(&self, model: &Model) -> EncodeOptions {
-        EncodeOptions {
-            max_length: self.most(model),
-            truncation: self.options.truncation,
-            ..EncodeOptions::default()
-        }
-    }
-
-    /// The answer to what encoding `e` holds; `saw` gets what metrics may know of it.
-    pub(super) fn answer(
-        &self,
-        input: &Input,
-        e: &Encoding,
-        rows: &[&[f32]],
-        version: &str,
-        saw: impl FnOnce(&Seen),
-    ) -> Result<Tagged> {
-        let mut decoder = Decoder::new(&self.labels, &self.head.labels, self.options.aggregation);
-        self.feed(&mut decoder, e, 0..e.len(), rows, &input.bases())?;
-        let entities = self.entities(decoder.finish(), input);
-        saw(&Seen::of(e, None, &self.given(&entities)));
-        Ok(Tagged {
-            entities,
-            token_count: e.len(),
-            truncated: e.truncated.is_some(),
-            model_version: version.to_string(),
-        })
-    }
-
-    /// The longest input.
-    fn most(&self, model: &Model) -> usize {
-        let limits = [self.options.max_length, self.head.max_length];
-        limits.into_iter().flatten().fold(model.info().max_length, usize::min)
-    }
-
-    /// Hands the tokens `range` of `e` to the decoder.
-    fn feed(
-        &self,
-        decoder: &mut Decoder,
-        e: &Encoding,
-        range: std::ops::Range<usize>,
-        rows: &[&[f32]],
-        bases: &[usize],
-    ) -> Result<()> {
-        let row = rows.first().copied().unwrap_or_default();
-        let n = self.head.labels.len();
-        for i in range.filter(|&i| !e.special.get(i).copied().unwrap_or(true)) {
-            let logits = row.get(i * n..(i + 1) * n).unwrap_or_default();
-            if logits.is_empty() || logits.iter().any(|x| !x.is_finite()) {
-                return Err(Error::new(
-                    ErrorKind::OutOfRange,
-                    format!(
-                        "head `{}` gave a logit that is not finite: the model's weights overflow",
-                        self.head.name
-                    ),
-                ));
-            }
-            let word = e.word_ids.get(i).copied().flatten().unwrap_or(0) as usize;
-            let span = e.offsets.get(i).copied().unwrap_or_default();
-            let base = bases.get(word).copied().unwrap_or(0);
-            let bytes = Span::new(base.saturating_add(span.start), base.saturating_add(span.end));
-            decoder.push(Place { bytes, word }, probabilities(logits, self.head.temperature, false));
-        }
-        Ok(())
-    }
-
-    fn entities(&self, found: Vec<Found>, input: &Input) -> Vec<Entity> {
-        let joined;
-        let (text, words) = match input {
-            Input::Text(t) => (*t, false),
-            Input::Words(w) => {
-                joined = w.join(" ");
-                (joined.as_str(), true)
-            }
-        };
-        let least = self.options.threshold.unwrap_or(f32::NEG_INFINITY);
-        let kept: Vec<Found> = found.into_iter().filter(|f| f.score >= least).collect();
-        if kept.is_empty() {
-            return vec![];
-        }
-        let map = SpanMapper::new(text);
-        let mut entities: Vec<Entity> = Vec::with_capacity(kept.len());
-        let mut kept = kept.into_iter().peekable();
-        while let Some(f) = kept.next() {
-            // A mark that the tokenizer dropped belongs to the letter before it.
-            let limit = kept.peek().map_or(text.len(), |next| next.bytes.start);
-            let bytes = f.bytes.with_marks(text, limit);
-            entities.push(Entity {
-                label: f.label,
-                score: f.score,
-                bytes,
-                chars: map.chars(bytes),
-                utf16: map.utf16(bytes),
-                words: words.then(|| Span::new(f.words.0, f.words.1 + 1)),
-            });
-        }
-        entities
-    }
-
-    /// For metrics: of each entity a label of the head, the first of its kind.
-    fn given(&self, entities: &[Entity]) -> Vec<usize> {
-        let of = |l: &String, kind: &str| l == kind || l.get(2..) == Some(kind);
-        entities.iter().filter_map(|e| self.head.labels.iter().position(|l| of(l, &e.label))).collect()
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::session::{CallOptions, run_stream};
 use crate::error::{Error, Result};
 use crate::model::Model;
-use crate::text::{Tokenizer, Window, Windows};
+use crate::text::{Afters, Tokenizer, Window, Windows};
 
 /// Tokens of one run over windows: it bounds scratch memory, and changes no answer.
 pub(super) const TOKENS_PER_LONG_RUN: usize = 1024;
@@ -105,13 +105,15 @@ pub(super) enum Long<'a> {
     Text(&'a str),
     /// A question and the text that may answer it.
     Pair(&'a str, &'a str),
+    /// A text and what may follow it, one of them at a time.
+    Before(&'a str, &'a Afters),
     Words(&'a [&'a str]),
 }
 
 impl Long<'_> {
     fn total(&self) -> usize {
         match self {
-            Long::Text(t) | Long::Pair(_, t) => t.len(),
+            Long::Text(t) | Long::Pair(_, t) | Long::Before(t, _) => t.len(),
             Long::Words(w) => w.len(),
         }
     }
@@ -139,12 +141,14 @@ impl LongOptions {
             )));
         }
         // The bundle counts the stride in tokens of the whole window; of it, special tokens may take a few.
-        let specials = tokenizer.special_tokens(matches!(text, Long::Pair(..))).unwrap_or(0);
-        let bundled = bundled.filter(|_| self.window.is_none() && !matches!(text, Long::Pair(..)));
+        let pair = matches!(text, Long::Pair(..) | Long::Before(..));
+        let specials = tokenizer.special_tokens(pair).unwrap_or(0);
+        let bundled = bundled.filter(|_| self.window.is_none() && !pair);
         let stride = self.stride.or(bundled.map(|w| w.stride.min(size.saturating_sub(specials))));
         match *text {
             Long::Text(t) => tokenizer.windows(t, None, size, stride),
             Long::Pair(q, t) => tokenizer.windows(t, Some(q), size, stride),
+            Long::Before(t, afters) => tokenizer.windows_before(t, afters, size, stride),
             Long::Words(w) => tokenizer.word_windows(w, size, stride),
         }
     }

@@ -38,4 +38,5 @@ pub use limits::{MAX_FILE_BYTES, MAX_TEXT_BYTES};
 pub use sentences::sentences;
 pub use spans::{Span, SpanMapper};
 pub use tokenizer::{Tokenizer, caught_panics, model_max_length};
+pub(crate) use windows::Afters;
 pub use windows::{Window, Windows};

@@ -65,6 +65,9 @@ enum Source<'a> {
     Words { words: &'a [&'a str], next: usize },
 }
 
+/// Second halves of pairs, tokenised once; see [`Tokenizer::windows_before`].
+pub(crate) struct Afters(Vec<Tokens>);
+
 /// The windows of a text; see [`Tokenizer::windows`].
 ///
 /// After an error there is nothing more.
@@ -72,7 +75,10 @@ pub struct Windows<'a> {
     tokenizer: &'a Tokenizer,
     pieces: &'a [Piece],
     source: Source<'a>,
-    question: Option<Tokens>,
+    /// The other half of a pair, the same in every window.
+    other: Option<Tokens>,
+    /// The text is the first half.
+    text_first: bool,
     /// Tokens of the text in one window.
     room: usize,
     stride: usize,
@@ -123,7 +129,61 @@ impl Tokenizer {
     ) -> Result<Windows<'a>> {
         check_size(text.len().saturating_add(question.map_or(0, str::len)))?;
         let source = Source::Text { text, chunks: Chunks::sized(text, self.cuts(), PIECE), words: 0 };
-        self.windows_of(source, question, size, stride)
+        let question = question.map(|q| self.whole(q, size)).transpose()?;
+        self.windows_of(source, question, false, size, stride)
+    }
+
+    /// Tokenises the second halves of pairs for [`windows_before`](Tokenizer::windows_before) with windows of `size`.
+    ///
+    /// # Errors
+    /// Those of [`Tokenizer::encode`].
+    pub(crate) fn afters<'s>(&self, texts: impl Iterator<Item = &'s str>, size: usize) -> Result<Afters> {
+        texts.map(|t| self.whole(t, size)).collect::<Result<_>>().map(Afters)
+    }
+
+    /// [`Tokenizer::windows`] of a text that is the first half of pairs. Each window has room for the longest of
+    /// `afters` and comes with that one; [`beside`](Tokenizer::beside) gives it with another.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::windows`].
+    pub(crate) fn windows_before<'a>(
+        &'a self,
+        text: &'a str,
+        afters: &Afters,
+        size: usize,
+        stride: Option<usize>,
+    ) -> Result<Windows<'a>> {
+        let source = Source::Text { text, chunks: Chunks::sized(text, self.cuts(), PIECE), words: 0 };
+        let longest = afters.0.iter().max_by_key(|t| t.len()).cloned().unwrap_or_default();
+        check_size(text.len())?;
+        self.windows_of(source, Some(longest), true, size, stride)
+    }
+
+    /// The pair of the text in `window` and the `i`th of `afters`.
+    ///
+    /// # Errors
+    /// `Unimplemented` if the tokenizer has no form for pairs.
+    pub(crate) fn beside(&self, window: &Window, afters: &Afters, i: usize) -> Result<Encoding> {
+        let opts = EncodeOptions { max_length: usize::MAX, ..EncodeOptions::default() };
+        let (pieces, _) = self.plan(true, &opts)?;
+        let (e, of) = (&window.encoding, window.tokens.clone());
+        let text = Tokens {
+            ids: e.ids.get(of.clone()).unwrap_or_default().to_vec(),
+            spans: e.offsets.get(of.clone()).unwrap_or_default().to_vec(),
+            words: e.word_ids.get(of).unwrap_or_default().iter().map(|w| w.unwrap_or(0)).collect(),
+        };
+        let after = afters.0.get(i).ok_or_else(|| Error::internal("a pair without its second half"))?;
+        Ok(self.wrap(pieces, &text, after, true))
+    }
+
+    /// All tokens of a text that has to fit into a window of `size`. More than fit are as bad as all of them, so no
+    /// need to see them all.
+    fn whole(&self, text: &str, size: usize) -> Result<Tokens> {
+        guarded("encoding a question", || {
+            let chunks = Chunks::new(text, self.cuts());
+            let all = self.collect(text, chunks, size.saturating_add(1), Truncation::Head, Some(size))?;
+            Ok(all.finish(usize::MAX, Truncation::Head).0)
+        })
     }
 
     /// [`Tokenizer::windows`] of text that the caller has split into words: `word_ids` are indices into `words`,
@@ -138,39 +198,33 @@ impl Tokenizer {
         stride: Option<usize>,
     ) -> Result<Windows<'a>> {
         check_size(words.iter().fold(words.len(), |sum, w| sum.saturating_add(w.len())))?;
-        self.windows_of(Source::Words { words, next: 0 }, None, size, stride)
+        self.windows_of(Source::Words { words, next: 0 }, None, false, size, stride)
     }
 
     fn windows_of<'a>(
         &'a self,
         source: Source<'a>,
-        question: Option<&str>,
+        other: Option<Tokens>,
+        text_first: bool,
         size: usize,
         stride: Option<usize>,
     ) -> Result<Windows<'a>> {
         let opts = EncodeOptions { max_length: usize::MAX, ..EncodeOptions::default() };
-        let (pieces, _) = self.plan(question.is_some(), &opts)?;
-        let specials = self.special_tokens(question.is_some()).unwrap_or(0);
-        let question = match question {
-            // More tokens than fit are as bad as all of them, so no need to see them all.
-            Some(q) => Some(guarded("encoding a question", || {
-                let chunks = Chunks::new(q, self.cuts());
-                let all = self.collect(q, chunks, size.saturating_add(1), Truncation::Head, Some(size))?;
-                Ok(all.finish(usize::MAX, Truncation::Head).0)
-            })?),
-            None => None,
-        };
-        let asked = question.as_ref().map_or(0, Tokens::len);
+        let (pieces, _) = self.plan(other.is_some(), &opts)?;
+        let specials = self.special_tokens(other.is_some()).unwrap_or(0);
+        let asked = other.as_ref().map_or(0, Tokens::len);
         let room = size.checked_sub(specials).and_then(|n| n.checked_sub(asked)).filter(|&n| n > 0);
         let room = room.ok_or_else(|| {
+            let whose = if text_first { "label's sentence" } else { "question" };
             let and = match asked {
                 0 => String::new(),
-                n => format!(" and the question's {n}{}", if n > size { " or more" } else { "" }),
+                n => format!(" and the {whose}'s {n}{}", if n > size { " or more" } else { "" }),
             };
+            let shorter = format!(" or a shorter {whose}");
             Error::invalid(format!(
                 "a window of {size} tokens has no room for the text beside {specials} special tokens{and}: \
                  use a larger window{}",
-                if asked > 0 { " or a shorter question" } else { "" }
+                if asked > 0 { shorter.as_str() } else { "" }
             ))
         })?;
         let stride = stride.unwrap_or(room.div_ceil(2));
@@ -184,7 +238,8 @@ impl Tokenizer {
             tokenizer: self,
             pieces,
             source,
-            question,
+            other,
+            text_first,
             room,
             stride,
             buffer: Tokens::default(),
@@ -258,11 +313,12 @@ impl Windows<'_> {
         let last = self.buffer.len() <= self.room;
         let n = self.buffer.len().min(self.room);
         let text = self.buffer.slice(0..n);
-        let encoding = match &self.question {
-            Some(q) => self.tokenizer.wrap(self.pieces, q, &text, true),
+        let encoding = match &self.other {
+            Some(second) if self.text_first => self.tokenizer.wrap(self.pieces, &text, second, true),
+            Some(question) => self.tokenizer.wrap(self.pieces, question, &text, true),
             None => self.tokenizer.wrap(self.pieces, &text, &Tokens::default(), true),
         };
-        let which = Some(u8::from(self.question.is_some()));
+        let which = Some(u8::from(self.other.is_some() && !self.text_first));
         let start = encoding.sequence_ids.iter().position(|&s| s == which).unwrap_or(0);
         let end = if last { n } else { self.divide() };
         let from = self.owned.saturating_sub(self.first);

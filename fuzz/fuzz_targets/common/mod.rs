@@ -8,7 +8,7 @@ use std::sync::{LazyLock, Mutex, Once};
 use pocketbert::Result;
 use pocketbert::cancel::Stop;
 use pocketbert::kernels::Isa;
-use pocketbert::model::{Batch, Model, NodeStats, Output, Plan, RunOptions};
+use pocketbert::model::{Batch, Model, NodeStats, Output, Passes, Plan, RunOptions};
 use tract_onnx::pb;
 
 /// Seeds on which the structure-aware targets work: `corpus/onnx`.
@@ -81,8 +81,8 @@ pub fn run(model: &Model) {
     if first.iter().any(|o| o.data.iter().any(|x| !x.is_finite())) {
         return;
     }
-    for all_rows in [false, true] {
-        plan.compute_all_rows(all_rows);
+    for (first_rows, layers) in [(true, true), (true, false), (false, true), (false, false)] {
+        plan.set_passes(Passes { first_rows, layers });
         for isa in Isa::available() {
             let mut stats = vec![];
             let again = on(plan, &batch, isa, Some(&mut stats)).expect("what ran once runs again");
@@ -173,7 +173,7 @@ Trilu Unary Unsqueeze Where Xor";
 
 const ATTRIBUTES: &str = "activation allowzero alpha approximate axes axis batch_dims beta by code columns constants \
 end ends epsilon epilogue exclusive function head_size heads hidden high k keepdims length low masked n \
-noop_with_empty_axes num_heads offset perm prob_quant qkv_hidden_sizes reverse rows scale score_quant split start \
+noop_with_empty_axes num_heads offset perm prob_quant qkv_hidden_sizes reverse rows scale score_quant score_step split start \
 starts steps to transA transB unidirectional value value_int value_ints value_size zero";
 
 const WORDS: [&str; 20] = [

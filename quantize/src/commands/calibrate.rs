@@ -55,21 +55,21 @@ pub fn run(a: &CalibrateArgs) -> Result<()> {
     let file = a.tokenizer.clone().unwrap_or_else(|| a.model.with_file_name("tokenizer.json"));
     let tokenizer = Tokenizer::from_bytes(&read(&file)?)?;
     let lowered = lower_onnx_file(&a.model, false)?;
-    // A decoder that is tied to a table has no weights of its own; in f32 it runs as the product that it is.
-    let mut tied = lowered.graph.clone();
-    tie::tie(&mut tied)?;
-    let sizes = weights::layers(&tied);
-    drop(tied);
+    // A decoder that is tied to a table has no weights of its own, and its scores over the vocabulary tell nothing.
+    let max = a.max_length.min(lowered.max_length);
+    let mut graph = lowered.graph;
+    tie::tie(&mut graph)?;
+    tie::without_decoders(&mut graph)?;
+    let sizes = weights::layers(&graph);
     if sizes.is_empty() {
         return Err(Error::invalid("the model has no float linear layer: it is quantized already"));
     }
-    let max = a.max_length.min(lowered.max_length);
     let mut encodings = vec![];
     for r in &rows {
         encodings.extend(encode(&tokenizer, r, false, max)?);
     }
     let tokens = encodings.iter().map(|e| e.len()).sum();
-    let plan = Plan::new(lowered.graph)?;
+    let plan = Plan::new(graph)?;
     let layers = collect(&plan, &encodings, sizes, a.threads)?;
     let c = Calibration {
         model_sha256: files::sha256(&a.model)?,

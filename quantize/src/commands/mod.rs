@@ -1,8 +1,10 @@
 //! What the user calls.
 
+pub mod auto;
 pub mod bundle;
 pub mod calibrate;
 pub mod fit;
+pub mod inspect;
 pub mod quantize;
 pub mod sensitivity;
 pub mod validate;

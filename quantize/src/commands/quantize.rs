@@ -1,28 +1,29 @@
 //! `quantize`: an FP32 model becomes a bundle.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use pocketbert::bundle::manifest::{EntryRef, FORMAT_VERSION, ModelCard, SelfTest, TokenizerRef};
-use pocketbert::bundle::{Bundle, BundleWriter, JsonText, Manifest, OpenOptions as BundleOptions};
+use pocketbert::bundle::{Bundle, BundleWriter, Head, JsonText, Manifest, OpenOptions as BundleOptions};
 use pocketbert::kernels::Isa;
+use pocketbert::model::graph::Graph;
 use pocketbert::model::record::{mask_places, recorded};
 use pocketbert::model::{Batch, Model, OpenOptions, RunOptions, constants_sha256, lower_onnx_file};
 use pocketbert::text::{EncodeOptions, Tokenizer};
 use pocketbert::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::read_heads;
+use super::{auto, read_heads};
 use crate::calibration::Calibration;
 use crate::weights::{Activations, Method, Range, Rounding};
-use crate::{files, graph, read, weights};
+use crate::{eval, files, gates, graph, read, weights};
 
 /// Arguments of `quantize`.
 #[derive(Args)]
 pub struct QuantizeArgs {
     /// The FP32 or FP16 ONNX model.
-    model: PathBuf,
+    pub(super) model: PathBuf,
     /// The heads, as in a bundle's manifest: a JSON list, or an object with the list under "heads".
     #[arg(long)]
     heads: PathBuf,
@@ -88,19 +89,44 @@ pub struct QuantizeArgs {
     bias_correction: Option<bool>,
     /// Both products of attention in int8.
     #[arg(long)]
-    attention: Option<bool>,
+    pub(super) attention: Option<bool>,
     /// Layers that stay in f32.
     #[arg(long, value_delimiter = ',')]
     keep: Vec<String>,
+    /// Layers whose weights become f16 and whose product stays in f32.
+    #[arg(long, value_delimiter = ',')]
+    half: Vec<String>,
+    /// Move the loudness of activations into weights where that can be folded: the share that moves, 0 to 1.
+    #[arg(long)]
+    migrate: Option<f64>,
+    /// Search the cheapest method that passes `--gate` on the dev sets of `--sets`; the test sets are judged once, at
+    /// the end. Exit status 1 if nothing passes.
+    #[arg(long, requires_all = ["sets", "gate", "calibration"], conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "clip", "bias_correction", "keep", "half", "migrate", "recipe"])]
+    auto: bool,
+    /// For `--auto`: the list of sets.
+    #[arg(long)]
+    sets: Option<PathBuf>,
+    /// For `--auto`: what must hold, as in `validate`.
+    #[arg(long)]
+    pub(super) gate: Option<String>,
+    /// For `--auto`: at most this many texts of each set.
+    #[arg(long)]
+    pub(super) limit: Option<usize>,
+    /// For `--auto`: where raw outputs are kept.
+    #[arg(long)]
+    pub(super) cache: Option<PathBuf>,
     /// The recipe of an earlier run, for the same bytes again; takes the place of the options above.
-    #[arg(long, conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "damping", "act_order", "clip", "bias_correction", "attention", "keep"])]
+    #[arg(long, conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "damping", "act_order", "clip", "bias_correction", "attention", "keep", "half", "migrate"])]
     recipe: Option<PathBuf>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
-    threads: usize,
+    pub(super) threads: usize,
     /// The bundle to write; its recipe is written beside it.
     #[arg(long)]
-    out: PathBuf,
+    pub(super) out: PathBuf,
+    /// Also write the int8 model as standard ONNX, for other runtimes.
+    #[arg(long)]
+    pub(super) onnx: Option<PathBuf>,
 }
 
 /// Named methods.
@@ -115,12 +141,10 @@ enum Preset {
 }
 
 impl QuantizeArgs {
-    fn method(&self) -> Result<Method> {
-        if let Some(path) = &self.recipe {
-            let text = String::from_utf8_lossy(&read(path)?).into_owned();
-            let r: Recipe =
-                toml::from_str(&text).map_err(|e| Error::invalid(format!("`{}`: {e}", path.display())))?;
-            return Ok(r.method);
+    fn method(&self, recipe: Option<&Recipe>) -> Result<Method> {
+        if let Some(r) = recipe {
+            r.method.check()?;
+            return Ok(r.method.clone());
         }
         let mut m = match self.preset {
             Preset::Exact => Method::default(),
@@ -136,10 +160,10 @@ impl QuantizeArgs {
         m.clip = self.clip.unwrap_or(m.clip);
         m.bias_correction = self.bias_correction.unwrap_or(m.bias_correction);
         m.attention = self.attention.unwrap_or(m.attention);
+        m.migrate = self.migrate.unwrap_or(m.migrate);
         m.keep = self.keep.clone();
-        if !m.loud.is_multiple_of(64) {
-            return Err(Error::invalid(format!("`--loud {}`: give a multiple of 64", m.loud)));
-        }
+        m.half = self.half.clone();
+        m.check()?;
         if m.calibrated() && self.calibration.is_none() {
             return Err(Error::invalid(
                 "this method needs `--calibration`: run `pocketbert-quantize calibrate` first",
@@ -157,6 +181,9 @@ struct Recipe {
     calibration_sha256: Option<String>,
     tokenizer_sha256: String,
     method: Method,
+    /// How `--auto` came to the method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auto: Option<auto::Record>,
 }
 
 #[derive(Deserialize)]
@@ -166,8 +193,8 @@ struct Case {
     pair: Option<String>,
 }
 
-/// Runs it.
-pub fn run(a: &QuantizeArgs) -> Result<()> {
+/// Runs it; false if `--auto` found nothing that passes the gate.
+pub fn run(a: &QuantizeArgs) -> Result<bool> {
     // Everything that can be wrong with small files is found before the long work.
     let heads = read_heads(&a.heads)?;
     let tokenizer_json = read(&a.tokenizer)?;
@@ -187,7 +214,13 @@ pub fn run(a: &QuantizeArgs) -> Result<()> {
         None => files::sha256(&a.model)?,
     };
 
-    let method = a.method()?;
+    let earlier = a.recipe.as_deref().map(Recipe::read).transpose()?;
+    let mut method = a.method(earlier.as_ref())?;
+    let gates = gates::parse(a.gate.as_deref().unwrap_or(""))?;
+    let sets = match (&a.sets, a.auto) {
+        (Some(s), true) => auto::Sets::read(s, &heads, a.limit)?,
+        _ => auto::Sets::default(),
+    };
     let calibration = a.calibration.as_deref().map(Calibration::read).transpose()?;
     let model_sha256 = files::sha256(&a.model)?;
     if let Some(c) = &calibration
@@ -195,13 +228,8 @@ pub fn run(a: &QuantizeArgs) -> Result<()> {
     {
         return Err(Error::invalid("the calibration was made from another model: run `calibrate` again"));
     }
-    let recipe = Recipe {
-        tool: format!("pocketbert-quantize {}", env!("CARGO_PKG_VERSION")),
-        model_sha256,
-        calibration_sha256: a.calibration.as_deref().map(files::sha256).transpose()?,
-        tokenizer_sha256: files::sha256(&a.tokenizer)?,
-        method,
-    };
+    files::writable(&a.out)?;
+    a.onnx.as_deref().map(files::writable).transpose()?;
 
     eprintln!("reading {}", a.model.display());
     let mut lowered = lower_onnx_file(&a.model, false)?;
@@ -212,55 +240,50 @@ pub fn run(a: &QuantizeArgs) -> Result<()> {
             lowered.vocab
         )));
     }
+    let max_length = a.max_length.unwrap_or(lowered.max_length).min(lowered.max_length);
+    let shell = Shell { args: a, heads: &heads, tokenizer: &tokenizer_json, max_length, parent: &parent };
+    let mut record = earlier.and_then(|r| r.auto);
+    if let (true, Some(seen)) = (a.auto, &calibration) {
+        let reference = eval::Subject::open(&a.model)?;
+        let judge = auto::Judge {
+            shell: &shell,
+            graph: &lowered.graph,
+            calibration: seen,
+            reference: &reference,
+            gates: &gates,
+            sets: &sets,
+        };
+        let (found, how) = judge.search(a)?;
+        (method, record) = (found, Some(how));
+    }
+    let recipe = Recipe {
+        tool: format!("pocketbert-quantize {}", env!("CARGO_PKG_VERSION")),
+        model_sha256,
+        calibration_sha256: a.calibration.as_deref().map(files::sha256).transpose()?,
+        tokenizer_sha256: files::sha256(&a.tokenizer)?,
+        method,
+        auto: record,
+    };
     let summary = weights::quantize(&mut lowered.graph, &recipe.method, calibration.as_ref(), a.threads)?;
+    // Megabytes of products are not needed any more.
+    drop(calibration);
     eprintln!(
-        "quantized {} linear layers and {} tables; {} decoders read a table; {} layers stay in f32",
-        summary.linears, summary.tables, summary.tied, summary.kept
+        "quantized {} linear layers and {} tables; {} decoders read a table; {} layers stay in floats; {} scales moved",
+        summary.linears, summary.tables, summary.tied, summary.kept, summary.migrated
     );
-    let (onnx, weights) = graph::serialize(&lowered.graph, "weights.bin");
-
-    let entry = |name: &str| EntryRef { entry: name.to_string() };
-    let mut manifest = Manifest {
-        format_version: FORMAT_VERSION,
-        features: vec![],
-        model: ModelCard {
-            name: a.name.clone(),
-            version: a.model_version.clone(),
-            license: a.license.clone(),
-            description: a.description.clone(),
-            family: a.family.clone(),
-            parent_sha256: Some(parent),
-            recipe: Some(JsonText::new(&recipe)?),
-        },
-        graph: entry("model.onnx"),
-        weights: entry("weights.bin"),
-        tokenizer: TokenizerRef {
-            entry: "tokenizer.json".into(),
-            max_length: a.max_length.unwrap_or(lowered.max_length).min(lowered.max_length),
-        },
-        heads,
-        default_head: a.default_head.clone(),
-        entries: BTreeMap::new(),
-        activation_ranges: None,
-        drift_baseline: None,
-        validation: None,
-        constants_sha256: Some(constants_sha256(&lowered.graph)),
-        self_test: vec![],
-    };
-    let write = |m: &Manifest| {
-        let mut w = BundleWriter::new(m.clone());
-        w.add("model.onnx", onnx.as_slice());
-        w.add("weights.bin", weights.as_slice());
-        w.add("tokenizer.json", tokenizer_json.as_slice());
-        w
-    };
+    let entries = Entries::new(&lowered.graph);
+    let mut manifest = shell.manifest(&lowered.graph, Some(JsonText::new(&recipe)?));
     // The self-test's bits come from the bundle as it will ship, run by the kernels that define them.
     if !cases.is_empty() {
-        let bytes = write(&manifest).to_vec()?;
+        let bytes = shell.writer(&manifest, &entries).to_vec()?;
         let model = Model::from_bundle(Bundle::open_bytes(bytes, &BundleOptions::default())?)?;
         manifest.self_test = self_test(&model, &manifest, &cases)?;
     }
-    write(&manifest).write_to(&a.out)?;
+    let standard = a.onnx.as_ref().map(|_| crate::onnx::write(&lowered.graph)).transpose()?;
+    shell.writer(&manifest, &entries).write_to(&a.out)?;
+    if let (Some(path), Some(bytes)) = (&a.onnx, &standard) {
+        files::write_whole(path, bytes)?;
+    }
     let text = toml::to_string_pretty(&recipe).map_err(|e| Error::internal(e.to_string()))?;
     files::write_whole(&a.out.with_extension("recipe.toml"), text.as_bytes())?;
     // What was written opens.
@@ -274,7 +297,84 @@ pub fn run(a: &QuantizeArgs) -> Result<()> {
         manifest.self_test.len(),
         model.info().max_length
     );
-    Ok(())
+    match recipe.auto.filter(|_| a.auto) {
+        Some(record) => auto::last_word(a, &heads, &gates, &sets, record.passed),
+        None => Ok(true),
+    }
+}
+
+impl Recipe {
+    fn read(path: &Path) -> Result<Recipe> {
+        let text = String::from_utf8_lossy(&read(path)?).into_owned();
+        toml::from_str(&text).map_err(|e| Error::invalid(format!("`{}`: {e}", path.display())))
+    }
+}
+
+/// What stands in a bundle besides the weights.
+pub(super) struct Shell<'a> {
+    args: &'a QuantizeArgs,
+    pub(super) heads: &'a [Head],
+    tokenizer: &'a [u8],
+    max_length: usize,
+    parent: &'a str,
+}
+
+/// The two entries of a graph.
+struct Entries {
+    onnx: Vec<u8>,
+    weights: Vec<u8>,
+}
+
+impl Entries {
+    fn new(g: &Graph) -> Entries {
+        let (onnx, weights) = graph::serialize(g, "weights.bin");
+        Entries { onnx, weights }
+    }
+}
+
+impl Shell<'_> {
+    fn manifest(&self, g: &Graph, recipe: Option<JsonText>) -> Manifest {
+        let a = self.args;
+        let entry = |name: &str| EntryRef { entry: name.to_string() };
+        Manifest {
+            format_version: FORMAT_VERSION,
+            features: vec![],
+            model: ModelCard {
+                name: a.name.clone(),
+                version: a.model_version.clone(),
+                license: a.license.clone(),
+                description: a.description.clone(),
+                family: a.family.clone(),
+                parent_sha256: Some(self.parent.to_string()),
+                recipe,
+            },
+            graph: entry("model.onnx"),
+            weights: entry("weights.bin"),
+            tokenizer: TokenizerRef { entry: "tokenizer.json".into(), max_length: self.max_length },
+            heads: self.heads.to_vec(),
+            default_head: a.default_head.clone(),
+            entries: BTreeMap::new(),
+            activation_ranges: None,
+            drift_baseline: None,
+            validation: None,
+            constants_sha256: Some(constants_sha256(g)),
+            self_test: vec![],
+        }
+    }
+
+    fn writer<'e>(&'e self, m: &Manifest, e: &'e Entries) -> BundleWriter<'e> {
+        let mut w = BundleWriter::new(m.clone());
+        w.add("model.onnx", e.onnx.as_slice());
+        w.add("weights.bin", e.weights.as_slice());
+        w.add("tokenizer.json", self.tokenizer);
+        w
+    }
+
+    /// `g` as it would ship, open.
+    pub(super) fn open(&self, g: &Graph) -> Result<Model> {
+        let bytes = self.writer(&self.manifest(g, None), &Entries::new(g)).to_vec()?;
+        Model::from_bundle(Bundle::open_bytes(bytes, &BundleOptions::default())?)
+    }
 }
 
 fn self_test(model: &Model, manifest: &Manifest, cases: &[Case]) -> Result<Vec<SelfTest>> {

@@ -14,6 +14,7 @@ use crate::calibration::Calibration;
 use crate::data::{read_examples, sample};
 use crate::eval::{encode, push};
 use crate::stats;
+use crate::validate::layers::{self, LayerNoise};
 use crate::weights::{self, Method, Rounding};
 
 /// Arguments of `sensitivity`.
@@ -59,6 +60,8 @@ struct Line {
     range: Option<(f32, f32)>,
     /// Largest magnitude of a channel beside that of the median channel.
     loudness: Option<f32>,
+    /// What it reads with all layers in int8, beside FP32: SQNR, ranges, histograms.
+    input: Option<LayerNoise>,
     /// Signal to noise of all raw outputs in decibel, this layer alone in int8: weights, then activations too.
     sqnr_weights: f64,
     sqnr: f64,
@@ -105,11 +108,19 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
         .filter(|n| n.op == "Linear" && n.str("activation").is_none())
         .map(|n| n.name.clone())
         .collect();
+    let noise = {
+        let mut g = graph.clone();
+        weights::quantize(&mut g, &method, calibration.as_ref(), a.threads)?;
+        let engines = (Plan::new(graph.clone())?, Plan::new(g)?);
+        let outputs = engines.0.outputs().to_vec();
+        let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+        layers::between((&engines.0, &engines.1), &names, &encodings, &tokenizer, Isa::best())?
+    };
     let (whole, kl) = quantized(vec![], false)?;
     println!("all layers in int8: SQNR {whole:.1} dB, KL {kl:.2e}\n");
     println!(
-        "{:<52}{:>11}{:>9}{:>11}{:>11}{:>11}{:>9}",
-        "layer alone in int8", "shape", "SQNR", "KL", "weights", "all but", "loud"
+        "{:<52}{:>11}{:>9}{:>9}{:>11}{:>11}{:>11}{:>9}",
+        "layer alone in int8", "shape", "input dB", "SQNR", "KL", "weights", "all but", "loud"
     );
     let bar = crate::progress::bar("layers", all.len());
     let mut lines = vec![];
@@ -129,6 +140,7 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
             shape: (n.int("k").unwrap_or(0), n.int("n").unwrap_or(0)),
             range: seen.map(|l| (l.min.0, l.max.0)),
             loudness: seen.map(|l| l.loudness()),
+            input: noise.iter().find(|l| l.name == n.name).cloned(),
             sqnr_weights,
             sqnr,
             kl_weights,
@@ -136,9 +148,10 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
             kl_all_but,
         };
         println!(
-            "{:<52}{:>11}{:>9.1}{:>11.1e}{:>11.1e}{:>11.1e}{:>9}",
+            "{:<52}{:>11}{:>9}{:>9.1}{:>11.1e}{:>11.1e}{:>11.1e}{:>9}",
             line.layer,
             format!("{}x{}", line.shape.0, line.shape.1),
+            line.input.as_ref().map_or(String::new(), |i| format!("{:.1}", i.sqnr)),
             line.sqnr,
             line.kl,
             line.kl_weights,

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
+use pocketbert::bundle::JsonText;
 use pocketbert::kernels::Isa;
 use pocketbert::{Error, Result};
 
@@ -11,10 +12,10 @@ use super::read_heads;
 use crate::calibration::Calibration;
 use crate::data::{Role, read_sets};
 use crate::eval::{How, Subject};
-use crate::gates;
+use crate::gates::{self, Verdict};
 use crate::report::{Facts, html, number};
 use crate::slices::Slice;
-use crate::validate::{Plan, SetResult, Sources, pool, validate};
+use crate::validate::{Plan, Pool, Sources, validate};
 
 /// Arguments of `validate`.
 #[derive(Args)]
@@ -40,9 +41,21 @@ pub struct ValidateArgs {
     /// Device-like slices besides: `all`, or names such as `typos,dictated`.
     #[arg(long, value_delimiter = ',')]
     slices: Vec<String>,
+    /// At most so many texts of each set in each slice.
+    #[arg(long)]
+    slice_limit: Option<usize>,
+    /// HEAD:LABEL where LABEL is right for harmless texts: the same sentences about many kinds of people.
+    #[arg(long)]
+    identity: Vec<String>,
     /// Bounds that must hold, such as `accuracy_drop<=0.1pt, flips<=0.3%, kl<=2e-4`.
     #[arg(long)]
     gate: Option<String>,
+    /// A file of such bounds, one or more a line; `#` begins a comment.
+    #[arg(long)]
+    gates: Option<PathBuf>,
+    /// Texts on which the layers of the two models are compared; 0 for none.
+    #[arg(long, default_value_t = 32)]
+    layers: usize,
     /// At most so many texts of each set.
     #[arg(long)]
     limit: Option<usize>,
@@ -58,17 +71,30 @@ pub struct ValidateArgs {
     /// Write a report as one HTML file.
     #[arg(long)]
     html: Option<PathBuf>,
-    /// What `calibrate` wrote: the report then shows the layers.
+    /// What `calibrate` wrote: the report then shows what calibration saw of each layer.
     #[arg(long)]
     calibration: Option<PathBuf>,
     /// Write the result as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the model, a bundle, again with the result inside; may be the same file. Not done if a gate fails.
+    #[arg(long)]
+    store: Option<PathBuf>,
 }
 
 /// Runs it; false if a gate failed.
 pub fn run(a: &ValidateArgs) -> Result<bool> {
-    let gates = gates::parse(a.gate.as_deref().unwrap_or(""))?;
+    let mut gates = gates::parse(a.gate.as_deref().unwrap_or(""))?;
+    if let Some(path) = &a.gates {
+        let text = String::from_utf8(crate::read(path)?)
+            .map_err(|_| Error::invalid(format!("`{}` is no text", path.display())))?;
+        gates.extend(gates::parse(&text).map_err(|e| e.context(path.display()))?);
+    }
+    let identity = a.identity.iter().map(|i| match i.split_once(':') {
+        Some((h, l)) => Ok((h.to_string(), l.to_string())),
+        None => Err(Error::invalid(format!("`--identity {i}`: give HEAD:LABEL"))),
+    });
+    let identity = identity.collect::<Result<Vec<_>>>()?;
     let slices = slices(&a.slices)?;
     let role = match a.role.as_deref() {
         None => None,
@@ -86,6 +112,9 @@ pub fn run(a: &ValidateArgs) -> Result<bool> {
         return Err(Error::invalid(format!("`{}` names no such set", a.sets.display())));
     }
     let (reference, model) = (Subject::open(&a.reference)?, Subject::open(&a.model)?);
+    if a.store.is_some() && model.model.bundle().is_none() {
+        return Err(Error::invalid("`--store` needs a bundle as `--model`"));
+    }
     let heads = match (&a.heads, model.model.bundle(), reference.model.bundle()) {
         (Some(h), ..) => read_heads(h)?,
         (None, Some(b), _) | (None, None, Some(b)) => b.manifest().heads.clone(),
@@ -98,43 +127,62 @@ pub fn run(a: &ValidateArgs) -> Result<bool> {
         sets,
         limit: a.limit,
         slices,
+        slice_limit: a.slice_limit,
+        identity,
+        layers: a.layers,
         seed: a.seed,
         how: How { isa: Isa::best(), threads: a.threads, cache: a.cache.clone() },
     };
-    let results = validate(&plan)?;
-    summary(&results);
-    let verdicts = gates::judge(&gates, &results)?;
+    let found = validate(&plan)?;
+    summary(&found.pooled);
+    let verdicts = gates::judge(&gates, &found)?;
+    say(&verdicts);
+    let sources = Sources {
+        reference: (a.reference.clone(), reference.sha256.clone()),
+        model: (a.model.clone(), model.sha256.clone()),
+    };
+    let passed = verdicts.iter().all(|v| v.passed);
+    let calibration = a.calibration.as_deref().map(Calibration::read).transpose()?;
+    let facts =
+        Facts::new(&model.model, (&a.model, &a.reference), &verdicts, &sources, calibration.as_ref())?;
+    if let Some(path) = &a.html {
+        crate::files::write_whole(path, html(&found, &facts)?.as_bytes())?;
+        eprintln!("wrote {}", path.display());
+    }
+    let mut all = serde_json::to_value(&found).map_err(|e| Error::internal(e.to_string()))?;
+    all["sources"] = serde_json::json!(sources);
+    all["gates"] = serde_json::json!(verdicts);
+    all["facts"] = serde_json::to_value(&facts).map_err(|e| Error::internal(e.to_string()))?;
+    if let Some(path) = &a.json {
+        let text = serde_json::to_string_pretty(&all).map_err(|e| Error::internal(e.to_string()))?;
+        crate::files::write_whole(path, text.as_bytes())?;
+        eprintln!("wrote {}", path.display());
+    }
+    if let (Some(path), Some(bundle)) = (&a.store, model.model.bundle()) {
+        if passed {
+            let kept = JsonText::new(&crate::report::for_bundle(&all))?;
+            super::bundle::rewrite(bundle, path, |m| m.validation = Some(kept))?;
+            eprintln!("wrote {} with the result inside", path.display());
+        } else {
+            eprintln!("`{}` was not written: a gate failed", path.display());
+        }
+    }
+    Ok(passed)
+}
+
+/// The verdicts, one a line; a gate that fails in red on a terminal.
+fn say(verdicts: &[Verdict]) {
     let red = std::io::stderr().is_terminal();
-    for v in &verdicts {
-        let text =
-            format!("{} {}: {} ({})", if v.passed { "PASS" } else { "FAIL" }, v.gate, number(v.value), v.at);
+    for v in verdicts {
+        let interval =
+            v.interval.map_or(String::new(), |(a, b)| format!(", 95 %: {} to {}", number(a), number(b)));
+        let word = if v.passed { "PASS" } else { "FAIL" };
+        let text = format!("{word} {}: {}{interval} ({})", v.gate, number(v.value), v.at);
         match (v.passed, red) {
             (false, true) => eprintln!("\x1b[31m{text}\x1b[0m"),
             _ => eprintln!("{text}"),
         }
     }
-    let sources = Sources {
-        reference: (a.reference.clone(), reference.sha256.clone()),
-        model: (a.model.clone(), model.sha256.clone()),
-    };
-    if let Some(path) = &a.html {
-        let calibration = a.calibration.as_deref().map(Calibration::read).transpose()?;
-        let recipe = model.model.bundle().and_then(|b| b.manifest().model.recipe.as_ref());
-        let facts = Facts {
-            verdicts: &verdicts,
-            sources: &sources,
-            size: std::fs::metadata(&a.model).map_or(0, |m| m.len()),
-            recipe: recipe.map(|r| r.as_str().to_string()),
-            calibration: calibration.as_ref(),
-        };
-        crate::files::write_whole(path, html(&results, &facts)?.as_bytes())?;
-    }
-    if let Some(path) = &a.json {
-        let all = serde_json::json!({ "sources": sources, "gates": verdicts, "sets": results });
-        let text = serde_json::to_string_pretty(&all).map_err(|e| Error::internal(e.to_string()))?;
-        crate::files::write_whole(path, text.as_bytes())?;
-    }
-    Ok(verdicts.iter().all(|v| v.passed))
 }
 
 fn slices(names: &[String]) -> Result<Vec<Slice>> {
@@ -151,10 +199,8 @@ fn slices(names: &[String]) -> Result<Vec<Slice>> {
 }
 
 /// What all sets say together.
-pub fn summary(results: &[SetResult]) {
-    let texts = || results.iter().filter(|r| r.mcnemar.is_some());
-    if texts().next().is_some() {
-        let p = pool(texts());
+fn summary(p: &Pool) {
+    if p.texts > 0 {
         eprintln!(
             "all texts with labels: {} flips of {} ({:.3} %, 95 %: {:.3} to {:.3} %), mean KL {:.2e}, accuracy {:.2} -> {:.2}",
             p.flips,

@@ -64,6 +64,7 @@ fn main() {
         scale: 0.125,
         mask: None,
         score_quant: None,
+        score_step: 1.0,
         probability_quant: &[],
     };
     for _ in 0..runs * LAYERS {

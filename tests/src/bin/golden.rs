@@ -1,6 +1,6 @@
 //! Writes the golden answers of a model, from the kernels that define them.
 //!
-//! `cargo run --release -p pocketbert-tests --bin golden -- tiny tiny-tasks everyday`
+//! `cargo run --release -p pocketbert-tests --bin golden -- tiny tiny-tasks everyday everyday-tasks`
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -20,8 +20,8 @@ fn main() -> ExitCode {
 }
 
 fn write(name: &str) -> Result<()> {
-    if name == "tiny-tasks" {
-        return write_tasks();
+    if let Some(model) = name.strip_suffix("-tasks") {
+        return write_tasks(model);
     }
     // The generic kernels define the bits; on a model of full size they take minutes, and the test compares a part
     // with them.
@@ -44,13 +44,19 @@ fn write(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The answers of tasks that are no raw outputs.
-fn write_tasks() -> Result<()> {
-    let m = std::sync::Arc::new(model("tiny")?);
+/// Answers the requests of `golden/<name>-tasks.jsonl` anew; the requests themselves are written by hand.
+fn write_tasks(name: &str) -> Result<()> {
+    let m = std::sync::Arc::new(model(name)?);
+    let isa = if name == "tiny" { Isa::Generic } else { Isa::best() };
     let mut out = String::new();
-    for line in tasks::lines(&m, Isa::Generic)? {
+    let cases = tasks::cases(name)?;
+    for c in &cases {
+        let line = serde_json::to_string(&tasks::answer(&m, &c.request, isa))
+            .map_err(|e| pocketbert::Error::internal(e.to_string()))?;
         let _ = writeln!(out, "{line}");
     }
-    let path = root().join("tests/golden/tiny-tasks.jsonl");
-    std::fs::write(&path, out).map_err(|e| pocketbert::Error::io(path.display(), &e))
+    let path = root().join(format!("tests/golden/{name}-tasks.jsonl"));
+    std::fs::write(&path, out).map_err(|e| pocketbert::Error::io(path.display(), &e))?;
+    eprintln!("wrote {} ({} cases)", path.display(), cases.len());
+    Ok(())
 }

@@ -35,6 +35,7 @@ impl Case {
             scale: 0.3,
             mask: self.mask.as_deref(),
             score_quant: None,
+            score_step: 1.0,
             probability_quant: &[],
         };
         let mut out = vec![f32::NAN; rows.len() * self.heads * self.dv];
@@ -214,8 +215,40 @@ fn int8_attention_survives_what_is_not_finite_and_refuses_other_steps() {
         scale: 1.0,
         mask: None,
         score_quant: Some(FakeQuant::u8(0.1, 3)),
+        score_step: 1.0,
         probability_quant: &[],
     };
     let mut scratch = AttentionScratch::new();
     assert!(attention_i8(Isa::Generic, rows, rows, rows, &shape, &mut scratch, &mut [0.0; 4], 4).is_err());
+}
+
+#[test]
+fn scores_of_integers_are_rounded_in_whole_steps() {
+    // 5 * 0.5 is a tie, which goes to 2; -3 * 0.5 to -2; 100 * 0.5 is more than a byte above 230 holds.
+    let keys = Rows { data: &[5.0, -3.0, 100.0], stride: 1, offset: 0 };
+    let shape = Attention {
+        queries: 1,
+        keys: 3,
+        heads: 1,
+        head_dim: 1,
+        value_dim: 1,
+        scale: 0.5,
+        mask: None,
+        score_quant: Some(FakeQuant::u8(1.0, 230)),
+        score_step: 0.125,
+        probability_quant: &[],
+    };
+    let want = [2.0f64, -2.0, 25.0].map(|steps| (steps * 0.125).exp());
+    for value in 0..3 {
+        let mut values = [0.0; 3];
+        values[value] = 1.0;
+        let values = Rows { data: &values, stride: 1, offset: 0 };
+        let one = Rows { data: &[1.0], stride: 1, offset: 0 };
+        for isa in Isa::available() {
+            let (mut scratch, mut out) = (AttentionScratch::new(), [0.0]);
+            attention_f32(isa, one, keys, values, &shape, &mut scratch, &mut out, 1).unwrap();
+            let want = want[value] / want.iter().sum::<f64>();
+            assert!((f64::from(out[0]) - want).abs() < 1e-6, "{isa}: {} instead of {want}", out[0]);
+        }
+    }
 }

@@ -61,6 +61,7 @@ fn workload(isa: Isa) -> u64 {
         scale: 1.0 / (hidden as f32 / heads as f32).sqrt(),
         mask: Some(&mask),
         score_quant: None,
+        score_step: 1.0,
         probability_quant: &[],
     };
     let mut context = vec![0.0; s * hidden];

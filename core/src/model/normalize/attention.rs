@@ -82,17 +82,28 @@ impl Lowering<'_> {
             }
         }
         let name = pv.name.clone();
+        let mut scale = q.scale * k.scale * scores.scale;
+        let mut score_quant = scores.quant;
+        let mut score_step = None;
+        if let Some(quant) = score_quant.as_mut().filter(|_| integer) {
+            // An integer product goes to its steps by one factor: in two roundings ties would fall to the other side.
+            scale = q.scale * k.scale / (quant.scale / scores.scale);
+            score_step = Some(std::mem::replace(&mut quant.scale, 1.0));
+        }
         let mut attrs = vec![
             ("heads", Attr::Int(heads as i64)),
             ("head_size", Attr::Int(d as i64)),
             ("value_size", Attr::Int(dv as i64)),
             ("columns", Attr::Ints([q.column, k.column, values.column].map(|c| c as i64).to_vec())),
-            ("scale", Attr::Float(q.scale * k.scale * scores.scale)),
+            ("scale", Attr::Float(scale)),
             ("masked", Attr::Int(scores.masked.into())),
         ];
         let quant = |q: Quant| [q.scale, q.zero as f32, q.low as f32, q.high as f32];
-        if let Some(q) = scores.quant {
+        if let Some(q) = score_quant {
             attrs.push(("score_quant", Attr::Floats(quant(q).to_vec())));
+        }
+        if let Some(step) = score_step {
+            attrs.push(("score_step", Attr::Float(step)));
         }
         if !probs_quants.is_empty() {
             let all = probs_quants.into_iter().flat_map(quant).collect();

@@ -90,7 +90,7 @@ fn affine(g: &mut Graph, links: &mut Links, id: NodeId) -> Result<bool> {
             let name = format!("{}/bias", g.nodes[src].name);
             let b = g.add_const(name, t);
             let inputs = &mut g.nodes[src].inputs;
-            inputs.resize(LINEAR_BIAS + 1, None);
+            inputs.resize(inputs.len().max(LINEAR_BIAS + 1), None);
             inputs[LINEAR_BIAS] = Some(b);
         }
         ("LayerNorm", _) => {
@@ -194,6 +194,8 @@ fn merge(g: &mut Graph, group: &[NodeId]) -> Result<()> {
         a.str("activation") == b.str("activation")
             && list.iter().all(|k| a.int(k) == b.int(k) && a.float(k) == b.float(k))
             && a.input(4).is_some() == b.input(4).is_some()
+            // Channels apart lie elsewhere in each product.
+            && [a, b].iter().all(|n| n.int("split").is_none())
     };
     let widths: HashMap<NodeId, usize> =
         group.iter().map(|&n| (n, g.nodes[n].int("n").unwrap_or(0) as usize)).collect();

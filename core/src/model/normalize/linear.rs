@@ -182,6 +182,7 @@ impl Lowering<'_> {
                 }
                 Ok(None)
             }
+            super::integer::PER_TOKEN => self.per_token(v, node).map(Some),
             "MatMulIntegerToFloat" => {
                 let (xq, w) = (self.need(node, 0)?, self.need(node, 1)?);
                 let ws = self.need(node, 3)?;

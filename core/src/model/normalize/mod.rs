@@ -12,6 +12,7 @@ mod chain;
 mod embed;
 mod expand;
 mod fuse;
+mod integer;
 mod linear;
 mod numeric;
 
@@ -104,7 +105,7 @@ const MAX_DEPTH: usize = 6000;
 
 /// Lowers the whole graph, or says which node it does not recognise.
 pub fn lower(g: &Graph, semantics: Semantics) -> Result<Lowered> {
-    let g = &expand::expand(g)?;
+    let g = &integer::join(expand::expand(g)?)?;
     for i in &g.inputs {
         if role(&g.names[i.value]).is_none() || !(i.dims.len() == 2 || i.dims.is_empty()) {
             return Err(Error::unimplemented(format!(

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cancel::CancelToken;
+use crate::error::ErrorKind;
 use crate::kernels::Isa;
 use crate::metrics::{Baseline, DriftOptions};
 use crate::tasks::{QuestionAnswerer, TextClassifier, TextEmbedder, TokenClassifier};

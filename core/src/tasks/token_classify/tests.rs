@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::ErrorKind;
 
 fn tiny() -> TokenClassifier {
     TokenClassifier::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/tiny.pbert")).unwrap()

@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+"""Makes PocketBERT.xcframework (static) and PocketBERTDynamic.xcframework.
+
+    bindings-ios/build-xcframework.py [--profile ship] [--out bindings-ios/build] [--slices ios,simulator,macos]
+
+On a Mac with Xcode this is the way that ships: Apple's SDKs, `lipo`, real linking. On Linux it is a check build: clang
+compiles for Apple's targets without their SDKs, and the dynamic variant is linked against a list of the system's
+symbols (apple-symbols.txt). A check build proves formats, symbols and versions; it must not ship, and says so in the
+file CHECK-BUILD beside the result.
+
+Needs Rust with the targets below (`rustup target add`; where a target's standard library cannot be had, its source by
+`rustup component add rust-src`) and, on Linux, clang-19, lld-19 and llvm-19.
+"""
+
+import argparse
+import os
+import pathlib
+import plistlib
+import shutil
+import struct
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+MAC = sys.platform == "darwin"
+LIBRARY = "libpocketbert_mobile.a"
+MODULE = "PocketBERTMobileFFI"
+IDENTIFIER = "org.pocketbert.PocketBERTMobileFFI"
+VERSION = "0.1.0"
+
+# What the library is built for: the oldest systems that Package.swift names.
+MIN_OS = {"ios": "15.0", "simulator": "15.0", "macos": "12.0"}
+# slice: (platform of plists, variant of plists, [(Rust's target, Apple's architecture)])
+SLICES = {
+    "ios": ("ios", None, [("aarch64-apple-ios", "arm64")]),
+    "simulator": ("ios", "simulator", [("aarch64-apple-ios-sim", "arm64"), ("x86_64-apple-ios", "x86_64")]),
+    "macos": ("macos", None, [("aarch64-apple-darwin", "arm64"), ("x86_64-apple-darwin", "x86_64")]),
+}
+LINKER_PLATFORM = {"ios": "ios", "simulator": "ios-simulator", "macos": "macos"}
+SDK_PLATFORM = {"ios": "iPhoneOS", "simulator": "iPhoneSimulator", "macos": "MacOSX"}
+TRIPLE_OS = {"ios": "ios{}", "simulator": "ios{}-simulator", "macos": "macos{}"}
+
+
+def run(command, **kwargs):
+    print("$", " ".join(map(str, command)), flush=True)
+    subprocess.run([str(c) for c in command], check=True, **kwargs)
+
+
+def installed_targets():
+    found = subprocess.run(["rustup", "target", "list", "--installed"], capture_output=True, text=True)
+    return set(found.stdout.split())
+
+
+def build_static(slice_name, target, arch, profile, installed):
+    """Builds the static library for one target; its path."""
+    env = dict(os.environ)
+    env["IPHONEOS_DEPLOYMENT_TARGET"] = MIN_OS["ios"]
+    env["MACOSX_DEPLOYMENT_TARGET"] = MIN_OS["macos"]
+    if not MAC:
+        # Without an SDK the C compiler's driver would ask for `xcrun`: an empty folder keeps it from that.
+        sdk = ROOT / "target" / "no-sdk" / (SDK_PLATFORM[slice_name] + ".sdk")
+        sdk.mkdir(parents=True, exist_ok=True)
+        env["SDKROOT"] = str(sdk)
+        name = target.replace("-", "_")
+        triple = f"--target={arch}-apple-" + TRIPLE_OS[slice_name].format(MIN_OS[slice_name])
+        env[f"CC_{name}"], env[f"AR_{name}"] = "clang-19", "llvm-ar-19"
+        env[f"CFLAGS_{name}"] = triple
+    command = ["cargo", "rustc", "-q", "--locked", "-p", "pocketbert-mobile", "--lib", "--crate-type", "staticlib"]
+    command += ["--profile", profile, "--target", target]
+    if target not in installed:
+        # The standard library from its source: the same code, compiled here.
+        env["RUSTC_BOOTSTRAP"] = "1"
+        command += ["-Zbuild-std=std,panic_unwind"]
+    run(command, cwd=ROOT, env=env)
+    folder = {"dev": "debug", "test": "debug"}.get(profile, profile)
+    base = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return base / target / folder / LIBRARY
+
+
+def fat(out, parts):
+    """Joins static libraries of several architectures into one file, as `lipo -create` does.
+
+    parts: (architecture, path). llvm-lipo 19 does not take archives as large as these.
+    """
+    cpu = {"arm64": (0x0100000C, 0), "x86_64": (0x01000007, 3)}
+    parts = [(arch, path.read_bytes()) for arch, path in parts]
+    if len(parts) == 1:
+        out.write_bytes(parts[0][1])
+        return
+    header, body, position = b"", b"", 8 + 20 * len(parts)
+    for arch, data in sorted(parts, key=lambda p: cpu[p[0]][0]):
+        pad = -position % 16384
+        body += b"\0" * pad + data
+        header += struct.pack(">IIIII", *cpu[arch], position + pad, len(data), 14)
+        position += pad + len(data)
+    out.write_bytes(struct.pack(">II", 0xCAFEBABE, len(parts)) + header + body)
+
+
+def headers(folder, umbrella):
+    """Writes the header that the generated Swift calls, and its module map."""
+    folder.mkdir(parents=True)
+    shutil.copy(HERE / "Sources" / MODULE / f"{MODULE}.h", folder)
+    kind = "framework module" if umbrella else "module"
+    (folder / "module.modulemap").write_text(f'{kind} {MODULE} {{\n    header "{MODULE}.h"\n    export *\n}}\n')
+
+
+def framework_plist(slice_name):
+    platform = SDK_PLATFORM[slice_name]
+    plist = {
+        "CFBundleDevelopmentRegion": "en",
+        "CFBundleExecutable": MODULE,
+        "CFBundleIdentifier": IDENTIFIER,
+        "CFBundleInfoDictionaryVersion": "6.0",
+        "CFBundleName": MODULE,
+        "CFBundlePackageType": "FMWK",
+        "CFBundleShortVersionString": VERSION,
+        "CFBundleSupportedPlatforms": [platform],
+        "CFBundleVersion": "1",
+    }
+    key = "LSMinimumSystemVersion" if slice_name == "macos" else "MinimumOSVersion"
+    plist[key] = MIN_OS[slice_name]
+    return plist
+
+
+def link_dynamic(slice_name, arch, library, out):
+    """Links one architecture's dynamic library; only what the generated Swift calls is exported."""
+    install = f"@rpath/{MODULE}.framework/" + ("Versions/A/" if slice_name == "macos" else "") + MODULE
+    exports = HERE / "tools" / "exports.txt"
+    if MAC:
+        sdk = {"ios": "iphoneos", "simulator": "iphonesimulator", "macos": "macosx"}[slice_name]
+        triple = f"{arch}-apple-" + TRIPLE_OS[slice_name].format(MIN_OS[slice_name])
+        command = ["xcrun", "--sdk", sdk, "clang", "-target", triple, "-dynamiclib", "-Wl,-all_load", library]
+        command += ["-Wl,-dead_strip", f"-Wl,-exported_symbols_list,{exports}", "-install_name", install, "-o", out]
+    else:
+        command = ["ld64.lld-19", "-arch", arch, "-platform_version", LINKER_PLATFORM[slice_name]]
+        command += [MIN_OS[slice_name], "17.0", "-dylib", "-all_load", library, write_tbd(slice_name, arch)]
+        command += ["-dead_strip", "-exported_symbols_list", exports, "-install_name", install, "-o", out]
+    run(command)
+
+
+def write_tbd(slice_name, arch):
+    """The system's library as the linker sees it: exactly the symbols of apple-symbols.txt.
+
+    A symbol that is not on the list fails the link: so a new need for one, such as a network call, is seen.
+    """
+    folder = ROOT / "target" / "no-sdk"
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [n for n in (HERE / "tools" / "apple-symbols.txt").read_text().split() if not n.startswith("#")]
+    target = {"ios": "ios", "simulator": "ios-simulator", "macos": "macos"}[slice_name]
+    path = folder / f"libSystem-{slice_name}-{arch}.tbd"
+    symbols = ", ".join(f"'{n}'" for n in ["dyld_stub_binder", *names])
+    path.write_text(
+        "--- !tapi-tbd\ntbd-version: 4\n"
+        f"targets: [ {arch}-{target} ]\ninstall-name: '/usr/lib/libSystem.B.dylib'\nexports:\n"
+        f"  - targets: [ {arch}-{target} ]\n    symbols: [ {symbols} ]\n...\n"
+    )
+    return path
+
+
+def framework(slice_name, libraries, folder):
+    """Lays out the dynamic framework of one slice."""
+    top = folder / f"{MODULE}.framework"
+    inner = top / "Versions" / "A" if slice_name == "macos" else top
+    resources = inner / "Resources" if slice_name == "macos" else inner
+    inner.mkdir(parents=True)
+    resources.mkdir(exist_ok=True)
+    parts = []
+    for arch, library in libraries:
+        part = folder / f"{MODULE}-{arch}"
+        link_dynamic(slice_name, arch, library, part)
+        parts.append((arch, part))
+    fat(inner / MODULE, parts)
+    os.chmod(inner / MODULE, 0o755)
+    for _, part in parts:
+        part.unlink()
+    headers(inner / "Headers", True)
+    (inner / "Modules").mkdir()
+    shutil.move(inner / "Headers" / "module.modulemap", inner / "Modules")
+    with open(resources / "Info.plist", "wb") as f:
+        plistlib.dump(framework_plist(slice_name), f)
+    shutil.copy(HERE / "Sources" / "PocketBERT" / "PrivacyInfo.xcprivacy", resources)
+    if slice_name == "macos":
+        (top / "Versions" / "Current").symlink_to("A")
+        for name in [MODULE, "Headers", "Modules", "Resources"]:
+            (top / name).symlink_to(f"Versions/Current/{name}")
+
+
+def identifier(slice_name):
+    platform, variant, targets = SLICES[slice_name]
+    return f"{platform}-{'_'.join(arch for _, arch in targets)}" + (f"-{variant}" if variant else "")
+
+
+def entry(slice_name, dynamic):
+    platform, variant, targets = SLICES[slice_name]
+    path = f"{MODULE}.framework" if dynamic else LIBRARY
+    inner = "Versions/A/" if slice_name == "macos" else ""
+    e = {
+        "BinaryPath": f"{path}/{inner}{MODULE}" if dynamic else path,
+        "LibraryIdentifier": identifier(slice_name),
+        "LibraryPath": path,
+        "SupportedArchitectures": [arch for _, arch in targets],
+        "SupportedPlatform": platform,
+    }
+    if not dynamic:
+        e["HeadersPath"] = "Headers"
+    if variant:
+        e["SupportedPlatformVariant"] = variant
+    return e
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--profile", default="ship" if MAC else "cross", help="Cargo profile (a Mac: ship; Linux: cross)")
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "build")
+    parser.add_argument("--slices", default="ios,simulator,macos")
+    args = parser.parse_args()
+    names = args.slices.split(",")
+    for name in names:
+        if name not in SLICES:
+            parser.error(f"no slice `{name}`: choose of {', '.join(SLICES)}")
+    installed = installed_targets()
+    built = {}
+    for name in names:
+        targets = SLICES[name][2]
+        built[name] = [(arch, build_static(name, target, arch, args.profile, installed)) for target, arch in targets]
+    for dynamic in [False, True]:
+        out = args.out / ("PocketBERTDynamic.xcframework" if dynamic else "PocketBERT.xcframework")
+        shutil.rmtree(out, ignore_errors=True)
+        for name in names:
+            folder = out / identifier(name)
+            folder.mkdir(parents=True)
+            if dynamic:
+                framework(name, built[name], folder)
+            else:
+                fat(folder / LIBRARY, built[name])
+                headers(folder / "Headers" / MODULE, False)
+        plist = {
+            "AvailableLibraries": [entry(name, dynamic) for name in names],
+            "CFBundlePackageType": "XFWK",
+            "XCFrameworkFormatVersion": "1.0",
+        }
+        with open(out / "Info.plist", "wb") as f:
+            plistlib.dump(plist, f)
+        shutil.copy(HERE / "THIRD-PARTY-NOTICES.txt", out)
+        print(out)
+    note = args.out / "CHECK-BUILD"
+    note.unlink(missing_ok=True)
+    if not MAC:
+        note.write_text("Built without Apple's SDKs, to be checked and not to be shipped.\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+//! Documents by a query.
+
+use pocketbert::{RerankOptions as CoreOptions, Reranker as Core};
+
+use crate::call::{CallOptions, TooLong, count, opt_size, strs};
+use crate::error::{Result, guard};
+use crate::lazy::{Lazy, common_methods, core_task};
+
+/// How to rank.
+#[derive(Clone, Debug, uniffi::Record)]
+pub struct RerankOptions {
+    /// Keep the best; absent: all.
+    pub top_k: Option<i32>,
+    /// What to keep of a long text.
+    pub too_long: TooLong,
+    /// Most tokens.
+    pub max_tokens: Option<i32>,
+    /// How the call runs.
+    pub call: CallOptions,
+}
+
+/// A document's place.
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct Ranked {
+    /// Its index among the documents.
+    pub index: i32,
+    /// How well it fits.
+    pub score: f32,
+}
+
+core_task!(Core);
+
+/// Ranks documents.
+#[derive(Debug, uniffi::Object)]
+pub struct Reranker(Lazy<Core>);
+
+common_methods!(Reranker);
+
+#[uniffi::export]
+impl Reranker {
+    /// The documents, the best first.
+    pub fn rank(&self, query: String, documents: Vec<String>, options: RerankOptions) -> Result<Vec<Ranked>> {
+        guard(|| {
+            let o = CoreOptions {
+                top_k: opt_size("top_k", options.top_k)?,
+                truncation: options.too_long.into(),
+                max_length: opt_size("max_tokens", options.max_tokens)?,
+                call: options.call.core()?,
+            };
+            let ranked = self.0.get()?.rank_with(&query, &strs(&documents), &o)?;
+            Ok(ranked.iter().map(|r| Ranked { index: count(r.index), score: r.score }).collect())
+        })
+    }
+}
