@@ -8,13 +8,12 @@
 
 use std::sync::Arc;
 
-use pocketbert::model::Model;
 use pocketbert::tasks::LongOptions;
 use pocketbert::{
     AnswerOptions, ClassifyOptions, EmbedOptions, Error, FillMaskOptions, MaskFiller, QuestionAnswerer,
     Result, TagOptions, TextClassifier, TextEmbedder, TokenClassifier, ZeroShotClassifier, ZeroShotOptions,
 };
-use pocketbert_tests::{model, root, texts};
+use pocketbert_tests::{model, texts};
 
 fn field(file: &str, name: &str) -> f64 {
     let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -92,13 +91,12 @@ fn document(megabytes: usize) -> Result<String> {
 
 fn long(sizes: &[usize]) -> Result<()> {
     let m = Arc::new(model("tiny")?);
-    let answering = Model::open(root().join("tests/data/pipelines/answer"), &Default::default())?;
     let classifier = TextClassifier::from_model(m.clone(), None)?;
     let tagger = TokenClassifier::from_model(m.clone(), None)?;
     let embedder = TextEmbedder::from_model(m.clone(), None)?;
     let filler = MaskFiller::from_model(m.clone(), None)?;
     let zero = ZeroShotClassifier::from_model(m, None)?;
-    let answerer = QuestionAnswerer::from_model(Arc::new(answering), None)?;
+    let answerer = QuestionAnswerer::from_model(Arc::new(model("everyday")?), None)?;
     let windows = LongOptions { window: Some(128), stride: Some(96), ..LongOptions::default() };
     type Ask<'a> = Box<dyn Fn(&str, &LongOptions) -> Result<()> + 'a>;
     let tasks: [(&str, Ask); 6] = [
@@ -114,10 +112,9 @@ fn long(sizes: &[usize]) -> Result<()> {
             }),
         ),
         (
-            "answer",
+            "answer (everyday)",
             Box::new(|t, l| {
-                let long = LongOptions { window: Some(96), stride: Some(64), ..l.clone() };
-                let options = AnswerOptions { long, ..AnswerOptions::default() };
+                let options = AnswerOptions { long: l.clone(), ..AnswerOptions::default() };
                 answerer.answer_with("Who?", t, &options).map(drop)
             }),
         ),
