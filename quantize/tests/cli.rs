@@ -190,12 +190,6 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
                 "r.html",
                 "--calibration",
                 "c.bin",
-                "--slice-limit",
-                "20",
-                "--identity",
-                "mood:low",
-                "--store",
-                "stored.pbert",
             ],
         )
     };
@@ -205,45 +199,10 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
     // From the cache: the same result.
     assert!(judge("flips<=50%, kl<=0.1").status.success());
     assert_eq!(std::fs::read_to_string(dir.join("r.json")).unwrap(), result);
-    std::fs::rename(dir.join("stored.pbert"), dir.join("kept.pbert")).unwrap();
     let o = judge("kl<=0");
     assert_eq!(o.status.code(), Some(1), "int8 is not FP32");
     assert!(String::from_utf8_lossy(&o.stderr).contains("FAIL kl<=0"));
     assert!(std::fs::read_to_string(dir.join("r.html")).unwrap().contains("Fails 1 of 1 gates"));
-    assert!(!dir.join("stored.pbert").exists(), "a failed gate puts no result into a bundle");
-    std::fs::rename(dir.join("kept.pbert"), dir.join("stored.pbert")).unwrap();
-    let json: serde_json::Value = serde_json::from_str(&result).unwrap();
-    // The same bits in every way to run, noise in every layer, and each figure with its interval.
-    assert_eq!(
-        json["invariance"]["ways"].as_array().unwrap().iter().filter(|w| w["other_bits"] != 0).count(),
-        0
-    );
-    assert!(json["invariance"]["ways"][0]["values"].as_u64().unwrap() > 0);
-    let layers = json["layers"].as_array().unwrap();
-    assert!(layers.iter().any(|l| l["op"] == "Linear" && l["sqnr"].as_f64().unwrap() < 100.0));
-    assert!(json["identity"][0]["terms"].as_array().unwrap().len() > 10);
-    let set = &json["sets"][0];
-    for key in ["flips_interval", "kl_interval", "error_interval", "sqnr_interval", "macro_f1_drop_interval"]
-    {
-        assert!(set[key][0].as_f64().unwrap() <= set[key][1].as_f64().unwrap(), "{key}");
-    }
-    assert!(json["sets"].as_array().unwrap().iter().filter(|s| s["slice"] != "").all(|s| s["texts"] == 20));
-    assert_eq!(json["slices"].as_array().unwrap().len(), 13);
-    assert!(json["facts"]["census"].as_array().unwrap().iter().any(|c| c["dtype"] == "i8"));
-    // The bundle that carries the result is the same model: nothing but the manifest changed.
-    assert!(ok(&dir, &["bundle", "verify", "stored.pbert"]).contains("0 wrong"));
-    let said = ok(&dir, &["inspect", "stored.pbert", "--layers"]);
-    assert!(said.contains("PASS flips<=50%") && said.contains("thresholds"), "{said}");
-    assert!(ok(&dir, &["inspect", "f.pbert"]).contains("no validation inside"));
-    assert!(ok(&dir, &["inspect", "model.onnx", "--json"]).contains("\"census\""));
-    ok(&dir, &["bundle", "unpack", "stored.pbert", "stored"]);
-    ok(&dir, &["bundle", "unpack", "f.pbert", "plain"]);
-    for e in std::fs::read_dir(dir.join("plain")).unwrap() {
-        let name = e.unwrap().file_name();
-        let same = std::fs::read(dir.join("plain").join(&name)).unwrap()
-            == std::fs::read(dir.join("stored").join(&name)).unwrap();
-        assert_eq!(same, name != "manifest.json", "{name:?}");
-    }
     // A model beside itself differs in nothing.
     let same = ok(
         &dir,
@@ -327,7 +286,6 @@ fn every_method_makes_a_bundle_and_its_recipe_replays_it() {
         "--rounding adaround",
         "--rounding gptq --act-order true",
         "--rounding nearest",
-        "--clip true",
         "--bias-correction true",
         "--migrate 0.5",
         "--activations static-symmetric",
@@ -437,10 +395,10 @@ fn a_full_disk_and_an_interrupt_leave_nothing() {
     fails(&dir, &make(&["--out", "."]), "is a folder");
     // Long work, and Ctrl-C in the middle of it.
     let line = "a b c d e f g h i j k l m n o p q r s t\n";
-    std::fs::write(dir.join("long.txt"), line.repeat(200_000)).unwrap();
+    std::fs::write(dir.join("long.txt"), line.repeat(20_000)).unwrap();
     let mut child = Command::new(tool)
         .current_dir(&dir)
-        .args(["calibrate", "model.onnx", "--texts", "long.txt", "--samples", "200000", "--out", "c.bin"])
+        .args(["calibrate", "model.onnx", "--texts", "long.txt", "--samples", "20000", "--out", "c.bin"])
         .spawn()
         .unwrap();
     // Until it catches SIGINT, which is the second bit.
@@ -483,7 +441,8 @@ fn what_is_wrong_is_said_before_long_work() {
     fails(&dir, &again, "quantized already");
     // All bits set are no number, wherever in the weights they fall.
     let mut broken = std::fs::read(dir.join("model.onnx")).unwrap();
-    let middle = broken.len() / 2;
+    // Three quarters of the way into this file lie weights.
+    let middle = broken.len() * 3 / 4;
     broken[middle..middle + 8].fill(0xff);
     std::fs::write(dir.join("nan.onnx"), broken).unwrap();
     again[1] = "nan.onnx";
@@ -511,9 +470,6 @@ fn what_is_wrong_is_said_before_long_work() {
     let mut gate = judge("sets.json").to_vec();
     gate.extend(["--gate", "speed<=1"]);
     fails(&dir, &gate, "known are");
-    let mut who = judge("sets.json").to_vec();
-    who.extend(["--identity", "mood:nobody"]);
-    fails(&dir, &who, "no such label");
     fails(&dir, &["bundle", "unpack", "a.pbert", "."], "exists already");
     std::fs::remove_dir_all(&dir).unwrap();
 }

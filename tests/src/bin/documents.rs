@@ -98,35 +98,52 @@ fn long(sizes: &[usize]) -> Result<()> {
     let zero = ZeroShotClassifier::from_model(m, None)?;
     let answerer = QuestionAnswerer::from_model(Arc::new(model("everyday")?), None)?;
     let windows = LongOptions { window: Some(128), stride: Some(96), ..LongOptions::default() };
-    type Ask<'a> = Box<dyn Fn(&str, &LongOptions) -> Result<()> + 'a>;
+    // Each gives the bytes of its result, as far as they grow with the text.
+    type Ask<'a> = Box<dyn Fn(&str, &LongOptions) -> Result<usize> + 'a>;
     let tasks: [(&str, Ask); 6] = [
-        ("classify", Box::new(|t, l| classifier.classify_long(t, &ClassifyOptions::default(), l).map(drop))),
-        ("tag", Box::new(|t, l| tagger.tag_long(t, &TagOptions::default(), l).map(drop))),
-        ("embed", Box::new(|t, l| embedder.embed_long(t, &EmbedOptions::default(), l).map(drop))),
-        ("fill-mask", Box::new(|t, l| filler.fill_long(t, &FillMaskOptions::default(), l).map(drop))),
+        ("classify", Box::new(|t, l| classifier.classify_long(t, &ClassifyOptions::default(), l).map(|_| 0))),
+        (
+            "tag",
+            Box::new(|t, l| {
+                let tagged = tagger.tag_long(t, &TagOptions::default(), l)?;
+                let label: usize = tagged.entities.iter().map(|e| e.label.capacity()).sum();
+                Ok(tagged.entities.capacity() * size_of::<pocketbert::tasks::Entity>() + label)
+            }),
+        ),
+        ("embed", Box::new(|t, l| embedder.embed_long(t, &EmbedOptions::default(), l).map(|_| 0))),
+        (
+            "fill-mask",
+            Box::new(|t, l| {
+                let filled = filler.fill_long(t, &FillMaskOptions::default(), l)?;
+                Ok(filled.masks.iter().flat_map(|m| &m.candidates).map(|c| c.filled.capacity()).sum())
+            }),
+        ),
         (
             "zero-shot, 2 labels",
             Box::new(|t, l| {
                 let labels = ["music", "weather"];
-                zero.classify_long(t, &labels, &ZeroShotOptions::default(), l).map(drop)
+                zero.classify_long(t, &labels, &ZeroShotOptions::default(), l).map(|_| 0)
             }),
         ),
         (
             "answer (everyday)",
             Box::new(|t, l| {
                 let options = AnswerOptions { long: l.clone(), ..AnswerOptions::default() };
-                answerer.answer_with("Who?", t, &options).map(drop)
+                answerer.answer_with("Who?", t, &options).map(|_| 0)
             }),
         ),
     ];
-    println!("| task | size, MB | CPU s | MB/s | memory, MB |\n|---|---|---|---|---|");
+    println!(
+        "| task | size, MB | CPU s | MB/s | memory, MB | results among it, MB |\n|---|---|---|---|---|---|"
+    );
     let warm = document(1)?.chars().take(20_000).collect::<String>();
     for (name, ask) in &tasks {
         ask(&warm, &windows)?;
         for &size in sizes {
             let text = document(size)?;
-            let ((), seconds, memory) = cost(|| ask(&text, &windows))?;
-            println!("| {name} | {size} | {seconds:.1} | {:.2} | {memory:+.1} |", size as f64 / seconds);
+            let (results, seconds, memory) = cost(|| ask(&text, &windows))?;
+            let (rate, results) = (size as f64 / seconds, results as f64 / 1e6);
+            println!("| {name} | {size} | {seconds:.1} | {rate:.2} | {memory:+.1} | {results:.1} |");
         }
     }
     Ok(())
