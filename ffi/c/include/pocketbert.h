@@ -1054,7 +1054,7 @@ typedef struct pocketbert_label {
      */
     const char *name;
     /*
-     Its number in the head; of zero-shot labels its index among those given.
+     Its number in the head.
      */
     size_t index;
     /*
@@ -1062,7 +1062,7 @@ typedef struct pocketbert_label {
      */
     float probability;
     /*
-     What the model gave; of zero-shot labels the score of entailment.
+     What the model gave, before temperature and softmax.
      */
     float logit;
 } pocketbert_label;
@@ -1701,6 +1701,36 @@ typedef struct pocketbert_zero_shot_options {
      */
     const struct pocketbert_call_options *call;
 } pocketbert_zero_shot_options;
+
+/*
+ A label and how probable it is.
+ */
+typedef struct pocketbert_zero_shot_label {
+    /*
+     The label as it was given, good until the result is freed.
+     */
+    const char *name;
+    /*
+     Its index among the labels that were given.
+     */
+    size_t index;
+    /*
+     0 to 1; over all labels they sum to 1, unless every label was judged by itself.
+     */
+    float probability;
+    /*
+     The score of entailment.
+     */
+    float entailment;
+    /*
+     The score of the opposite.
+     */
+    float contradiction;
+    /*
+     Zero.
+     */
+    int32_t reserved;
+} pocketbert_zero_shot_label;
 
 #ifdef __cplusplus
 extern "C" {
@@ -2984,7 +3014,7 @@ POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot_labels_label(const struct pocketbert_zero_shot_labels *result,
                                                     size_t item,
                                                     size_t rank,
-                                                    struct pocketbert_label *label);
+                                                    struct pocketbert_zero_shot_label *label);
 
 /*
  Frees a result, and all that was read from it.
