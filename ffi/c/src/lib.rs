@@ -35,6 +35,8 @@ mod status;
 mod string;
 mod summary;
 mod tag;
+#[cfg(test)]
+mod tests;
 mod tokens;
 mod vectors;
 mod version;
