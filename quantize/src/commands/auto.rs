@@ -19,7 +19,7 @@ use crate::calibration::Calibration;
 use crate::data::{Role, SetEntry, read_examples, read_sets};
 use crate::eval::{How, Subject, encode, push};
 use crate::gates::{self, Gate};
-use crate::validate::{Plan, pool, validate};
+use crate::validate::{Plan, validate};
 use crate::weights::{self, Activations, Method, Rounding};
 
 /// Texts by which a scheme is timed, and how often; the best run counts.
@@ -200,7 +200,7 @@ impl Judge<'_> {
         drop(g);
         let results = validate(&plan(self.reference, &subject, self.shell.heads, &self.sets.dev, a))?;
         let passed = gates::judge(self.gates, &results)?.iter().all(|v| v.passed);
-        let p = pool(results.iter().filter(|r| r.mcnemar.is_some()));
+        let p = &results.pooled;
         let name = name(method);
         eprintln!(
             "{} {name}: {} of {} flips, KL {:.2e}, {milliseconds:.0} ms",
@@ -267,6 +267,9 @@ fn plan<'a>(
         sets: sets.to_vec(),
         limit: a.limit,
         slices: vec![],
+        slice_limit: None,
+        identity: vec![],
+        layers: 0,
         seed: 1,
         how: How { isa: Isa::best(), threads: a.threads, cache: a.cache.clone() },
     }
