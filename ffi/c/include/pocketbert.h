@@ -167,6 +167,432 @@ typedef int32_t pocketbert_status;
 #endif // __cplusplus
 
 /*
+ Yes, no, or what the bundle says.
+ */
+enum pocketbert_choice
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     As the bundle says for the head.
+     */
+    POCKETBERT_AS_BUNDLE = 0,
+    /*
+     Yes.
+     */
+    POCKETBERT_YES = 1,
+    /*
+     No.
+     */
+    POCKETBERT_NO = 2,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_choice;
+#endif // __cplusplus
+
+/*
+ What is kept of a text that is too long for the model.
+ */
+enum pocketbert_truncation
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     Its start.
+     */
+    POCKETBERT_TRUNCATE_HEAD = 0,
+    /*
+     Its end.
+     */
+    POCKETBERT_TRUNCATE_TAIL = 1,
+    /*
+     Half of the tokens from its start, the rest from its end.
+     */
+    POCKETBERT_TRUNCATE_HEAD_TAIL = 2,
+    /*
+     Nothing: such a text is `POCKETBERT_OUT_OF_RANGE`.
+     */
+    POCKETBERT_TRUNCATE_REFUSE = 3,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_truncation;
+#endif // __cplusplus
+
+/*
+ Sets of kernels. All give the same bits; they differ in speed.
+ */
+enum pocketbert_kernel
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     The fastest that this CPU runs.
+     */
+    POCKETBERT_KERNEL_BEST = 0,
+    /*
+     For any CPU.
+     */
+    POCKETBERT_KERNEL_GENERIC = 1,
+    /*
+     x86-64 with AVX2.
+     */
+    POCKETBERT_KERNEL_AVX2 = 2,
+    /*
+     x86-64 with AVX2 and AVX-VNNI.
+     */
+    POCKETBERT_KERNEL_AVXVNNI = 3,
+    /*
+     x86-64 with AVX-512 and VNNI.
+     */
+    POCKETBERT_KERNEL_AVX512VNNI = 4,
+    /*
+     32-bit ARM with NEON.
+     */
+    POCKETBERT_KERNEL_ARMV7_NEON = 5,
+    /*
+     64-bit ARM.
+     */
+    POCKETBERT_KERNEL_NEON = 6,
+    /*
+     64-bit ARM with the dot-product extension.
+     */
+    POCKETBERT_KERNEL_NEON_DOTPROD = 7,
+    /*
+     64-bit ARM with the int8 matrix extension.
+     */
+    POCKETBERT_KERNEL_NEON_I8MM = 8,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_kernel;
+#endif // __cplusplus
+
+/*
+ How windows of a long text become one answer.
+ */
+enum pocketbert_merge
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     The mean, each window weighing as many tokens as belong to it.
+     */
+    POCKETBERT_MERGE_WEIGHTED = 0,
+    /*
+     The mean over the windows.
+     */
+    POCKETBERT_MERGE_MEAN = 1,
+    /*
+     Of each label the largest value.
+     */
+    POCKETBERT_MERGE_MAX = 2,
+    /*
+     The share of windows in which the label wins. Not for vectors.
+     */
+    POCKETBERT_MERGE_VOTE = 3,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_merge;
+#endif // __cplusplus
+
+/*
+ Tasks, for what is kept per task and head.
+ */
+enum pocketbert_task
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     Labels of texts.
+     */
+    POCKETBERT_TASK_CLASSIFY = 0,
+    /*
+     Labelled spans.
+     */
+    POCKETBERT_TASK_TAG = 1,
+    /*
+     Answers to questions.
+     */
+    POCKETBERT_TASK_ANSWER = 2,
+    /*
+     Main sentences.
+     */
+    POCKETBERT_TASK_SUMMARIZE = 3,
+    /*
+     Vectors.
+     */
+    POCKETBERT_TASK_EMBED = 4,
+    /*
+     Documents by a query.
+     */
+    POCKETBERT_TASK_RERANK = 5,
+    /*
+     Tokens for gaps.
+     */
+    POCKETBERT_TASK_FILL_MASK = 6,
+    /*
+     Labels that come with the call; as the task of a head: entailment.
+     */
+    POCKETBERT_TASK_ZERO_SHOT = 7,
+    /*
+     Several heads at once.
+     */
+    POCKETBERT_TASK_ANALYZE = 8,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_task;
+#endif // __cplusplus
+
+/*
+ How far a model is from answering at full speed.
+ */
+enum pocketbert_load_state
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     Not open yet; the first call opens it.
+     */
+    POCKETBERT_UNLOADED = 0,
+    /*
+     A thread is opening it.
+     */
+    POCKETBERT_LOADING = 1,
+    /*
+     Open; weights may not be in memory yet, so the first call is slower.
+     */
+    POCKETBERT_LOADED = 2,
+    /*
+     It has answered.
+     */
+    POCKETBERT_PREWARMED = 3,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_load_state;
+#endif // __cplusplus
+
+/*
+ How important a line is.
+ */
+enum pocketbert_log_level
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     A call failed by a defect of this library.
+     */
+    POCKETBERT_LOG_ERROR = 1,
+    /*
+     Something to look at: the input drifts, a self-test failed.
+     */
+    POCKETBERT_LOG_WARN = 2,
+    /*
+     Models opened and closed.
+     */
+    POCKETBERT_LOG_INFO = 3,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_log_level;
+#endif // __cplusplus
+
+/*
+ How metrics are written.
+ */
+enum pocketbert_metrics_format
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     A JSON array of one object per task and head; times in nanoseconds.
+     */
+    POCKETBERT_METRICS_JSON = 0,
+    /*
+     The Prometheus text exposition format, version 0.0.4; times in seconds.
+     */
+    POCKETBERT_METRICS_PROMETHEUS = 1,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_metrics_format;
+#endif // __cplusplus
+
+/*
+ How labels of tokens become labels of spans.
+ */
+enum pocketbert_aggregation
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     A word has the label of its first token.
+     */
+    POCKETBERT_AGGREGATE_FIRST = 0,
+    /*
+     Every token that is not outside, with its full label.
+     */
+    POCKETBERT_AGGREGATE_NONE = 1,
+    /*
+     Neighbouring tokens of one kind are joined; a span may begin or end inside a word.
+     */
+    POCKETBERT_AGGREGATE_SIMPLE = 2,
+    /*
+     A word has the label that is most probable on average over its tokens.
+     */
+    POCKETBERT_AGGREGATE_AVERAGE = 3,
+    /*
+     A word has the label of its surest token.
+     */
+    POCKETBERT_AGGREGATE_MAX = 4,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_aggregation;
+#endif // __cplusplus
+
+/*
+ What the first letters of labels mean.
+ */
+enum pocketbert_tag_scheme
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     As the bundle says, else what the labels look like.
+     */
+    POCKETBERT_SCHEME_AS_BUNDLE = 0,
+    /*
+     `B-` begins a span, `I-` goes on or begins one.
+     */
+    POCKETBERT_SCHEME_BIO = 1,
+    /*
+     The same, strictly: an `I-` that goes on with nothing is outside.
+     */
+    POCKETBERT_SCHEME_IOB2 = 2,
+    /*
+     `B-` begins, `I-` goes on, `L-` ends, `U-` is a span of one.
+     */
+    POCKETBERT_SCHEME_BILOU = 3,
+    /*
+     Labels stand for themselves.
+     */
+    POCKETBERT_SCHEME_NONE = 4,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_tag_scheme;
+#endif // __cplusplus
+
+/*
+ How sentences are chosen.
+ */
+enum pocketbert_centrality
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     Those nearest to the mean of all sentence vectors.
+     */
+    POCKETBERT_CENTROID = 0,
+    /*
+     Those that a random walk over similar sentences visits most often.
+     */
+    POCKETBERT_LEXRANK = 1,
+    /*
+     The first ones. Runs no model.
+     */
+    POCKETBERT_LEAD = 2,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_centrality;
+#endif // __cplusplus
+
+/*
+ How the numbers of a vector are kept.
+ */
+enum pocketbert_vector_format
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     Four bytes each.
+     */
+    POCKETBERT_F32 = 0,
+    /*
+     Two bytes each.
+     */
+    POCKETBERT_F16 = 1,
+    /*
+     One byte each, and one scale per vector.
+     */
+    POCKETBERT_I8 = 2,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_vector_format;
+#endif // __cplusplus
+
+/*
+ How rows of tokens become one vector.
+ */
+enum pocketbert_pooling
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     As the bundle says, else the mean.
+     */
+    POCKETBERT_POOL_AS_BUNDLE = 0,
+    /*
+     The first token's row.
+     */
+    POCKETBERT_POOL_CLS = 1,
+    /*
+     The mean over the tokens.
+     */
+    POCKETBERT_POOL_MEAN = 2,
+    /*
+     The largest value of each dimension.
+     */
+    POCKETBERT_POOL_MAX = 3,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_pooling;
+#endif // __cplusplus
+
+/*
+ What a text is; some models want other words put in front of a query than of what is searched.
+ */
+enum pocketbert_role
+#ifdef __cplusplus
+  : int32_t
+#endif // __cplusplus
+ {
+    /*
+     Nothing is put in front.
+     */
+    POCKETBERT_ROLE_TEXT = 0,
+    /*
+     The bundle's prefix of a query.
+     */
+    POCKETBERT_ROLE_QUERY = 1,
+    /*
+     The bundle's prefix of a document.
+     */
+    POCKETBERT_ROLE_DOCUMENT = 2,
+};
+#ifndef __cplusplus
+typedef int32_t pocketbert_role;
+#endif // __cplusplus
+
+/*
  Answers of `pocketbert_analyze`: per text and head.
  */
 typedef struct pocketbert_analysis pocketbert_analysis;
@@ -628,7 +1054,7 @@ typedef struct pocketbert_label {
      */
     const char *name;
     /*
-     Its number in the head; of zero-shot labels its index among those given.
+     Its number in the head.
      */
     size_t index;
     /*
@@ -636,7 +1062,7 @@ typedef struct pocketbert_label {
      */
     float probability;
     /*
-     What the model gave; of zero-shot labels the score of entailment.
+     What the model gave, before temperature and softmax.
      */
     float logit;
 } pocketbert_label;
@@ -1275,6 +1701,36 @@ typedef struct pocketbert_zero_shot_options {
      */
     const struct pocketbert_call_options *call;
 } pocketbert_zero_shot_options;
+
+/*
+ A label and how probable it is.
+ */
+typedef struct pocketbert_zero_shot_label {
+    /*
+     The label as it was given, good until the result is freed.
+     */
+    const char *name;
+    /*
+     Its index among the labels that were given.
+     */
+    size_t index;
+    /*
+     0 to 1; over all labels they sum to 1, unless every label was judged by itself.
+     */
+    float probability;
+    /*
+     The score of entailment.
+     */
+    float entailment;
+    /*
+     The score of the opposite.
+     */
+    float contradiction;
+    /*
+     Zero.
+     */
+    int32_t reserved;
+} pocketbert_zero_shot_label;
 
 #ifdef __cplusplus
 extern "C" {
@@ -2025,6 +2481,13 @@ POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_self_test(const struct pocketbert_model *model);
 
 /*
+ Gives back the scratch memory that finished calls keep for the next ones; a later call takes it anew. Call it when the
+ program is put in the background or memory is short.
+ */
+POCKETBERT_MUST_USE
+pocketbert_status pocketbert_model_trim(const struct pocketbert_model *model);
+
+/*
  Fills in the defaults: all documents.
 
  # Safety
@@ -2551,7 +3014,7 @@ POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot_labels_label(const struct pocketbert_zero_shot_labels *result,
                                                     size_t item,
                                                     size_t rank,
-                                                    struct pocketbert_label *label);
+                                                    struct pocketbert_zero_shot_label *label);
 
 /*
  Frees a result, and all that was read from it.

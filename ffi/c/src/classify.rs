@@ -118,11 +118,11 @@ pub struct pocketbert_classification_item {
 pub struct pocketbert_label {
     /// The label, good until the result is freed.
     pub name: *const c_char,
-    /// Its number in the head; of zero-shot labels its index among those given.
+    /// Its number in the head.
     pub index: usize,
     /// 0 to 1, calibrated if the bundle has a temperature. Of a regression the value itself.
     pub probability: f32,
-    /// What the model gave; of zero-shot labels the score of entailment.
+    /// What the model gave, before temperature and softmax.
     pub logit: f32,
 }
 

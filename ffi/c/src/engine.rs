@@ -95,6 +95,8 @@ pub(crate) trait Engine: Send + Sync {
     fn metrics(&self, task: Task, head: Option<&str>) -> Result<Metrics>;
     /// The numbers of all that were asked.
     fn all_metrics(&self) -> Vec<Metrics>;
+    /// Gives scratch memory back.
+    fn trim(&self) -> Result<()>;
     /// The model itself, opened now if need be.
     fn model(&self) -> Result<&Arc<Model>>;
 }
@@ -476,6 +478,13 @@ impl Engine for Real {
 
     fn all_metrics(&self) -> Vec<Metrics> {
         TASKS.into_iter().flat_map(|task| each!(self, task, objects => objects.numbers())).collect()
+    }
+
+    fn trim(&self) -> Result<()> {
+        if let Some(m) = self.model.get() {
+            m.plan().trim();
+        }
+        Ok(())
     }
 
     fn model(&self) -> Result<&Arc<Model>> {

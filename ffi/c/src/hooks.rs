@@ -287,6 +287,10 @@ impl Engine for Stub {
         vec![]
     }
 
+    fn trim(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn model(&self) -> Result<&Arc<Model>> {
         Err(Error::new(ErrorKind::FailedPrecondition, "a stub is no model"))
     }

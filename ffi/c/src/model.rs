@@ -745,3 +745,11 @@ pub extern "C" fn pocketbert_model_self_test(model: *const pocketbert_model) -> 
         crate::self_test::run(m.engine.model()?)
     })
 }
+
+/// Gives back the scratch memory that finished calls keep for the next ones; a later call takes it anew. Call it when the
+/// program is put in the background or memory is short.
+#[unsafe(no_mangle)]
+#[must_use]
+pub extern "C" fn pocketbert_model_trim(model: *const pocketbert_model) -> pocketbert_status {
+    call("pocketbert_model_trim", || of(model)?.engine.trim())
+}

@@ -8,7 +8,6 @@ use pocketbert::tasks::{ZeroShot, ZeroShotOptions};
 use crate::args::{self, At, Out, Sized, Strings, element, pocketbert_text};
 use crate::boundary::call;
 use crate::call::{call_options, number, pocketbert_call_options, some, truncation};
-use crate::classify::pocketbert_label;
 use crate::error::Failure;
 use crate::handle::{self, Kind, Object};
 use crate::model::{of, pocketbert_model};
@@ -75,6 +74,25 @@ pub unsafe extern "C" fn pocketbert_zero_shot_options_default(
 #[derive(Debug)]
 pub struct pocketbert_zero_shot_labels {
     _private: (),
+}
+
+/// A label and how probable it is.
+#[allow(non_camel_case_types, reason = "the names are C's")]
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct pocketbert_zero_shot_label {
+    /// The label as it was given, good until the result is freed.
+    pub name: *const c_char,
+    /// Its index among the labels that were given.
+    pub index: usize,
+    /// 0 to 1; over all labels they sum to 1, unless every label was judged by itself.
+    pub probability: f32,
+    /// The score of entailment.
+    pub entailment: f32,
+    /// The score of the opposite.
+    pub contradiction: f32,
+    /// Zero.
+    pub reserved: i32,
 }
 
 #[derive(Debug)]
@@ -230,7 +248,7 @@ pub unsafe extern "C" fn pocketbert_zero_shot_labels_label(
     result: *const pocketbert_zero_shot_labels,
     item: usize,
     rank: usize,
-    label: *mut pocketbert_label,
+    label: *mut pocketbert_zero_shot_label,
 ) -> pocketbert_status {
     call("pocketbert_zero_shot_labels_label", || {
         let r = handle::get::<Judged>(result)?;
@@ -238,11 +256,13 @@ pub unsafe extern "C" fn pocketbert_zero_shot_labels_label(
         let out = unsafe { Out::new("label", label) }?;
         let l = element("label", &element("answer", &r.answers, item)?.labels, rank)?;
         let name = *element("label", element("answer", &r.names, item)?, rank)?;
-        out.set(pocketbert_label {
+        out.set(pocketbert_zero_shot_label {
             name: r.strings.c_str(name),
             index: l.index,
             probability: l.probability,
-            logit: l.entailment,
+            entailment: l.entailment,
+            contradiction: l.contradiction,
+            reserved: 0,
         });
         Ok::<_, Error>(())
     })

@@ -67,3 +67,18 @@ fn every_exported_function_is_in_the_header() {
     }
     assert_eq!(missing, Vec::<String>::new());
 }
+
+#[test]
+fn every_constant_is_in_the_header() {
+    let header = make();
+    let mut count = 0;
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("src") {
+        let source = std::fs::read_to_string(entry.expect("src").path()).expect("a source");
+        for line in source.lines().filter(|l| l.trim_start().starts_with("POCKETBERT_") && l.contains(" = "))
+        {
+            assert!(header.contains(line.trim()), "`{}` is not in the header", line.trim());
+            count += 1;
+        }
+    }
+    assert!(count > 60, "only {count} constants were looked for");
+}
