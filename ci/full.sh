@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is too long for CI. ci/full.sh ASSETS [STEP…]
-# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality pipelines latency mixed published fuzz size (default: all).
+# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality pipelines latency mixed published fuzz size cross (default: all).
 # Needs python3 with torch, transformers, onnx, onnxruntime, safetensors, tokenizers (models/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ assets=${1:?usage: ci/full.sh ASSETS [STEP...]}
 shift
 [ -d "$assets/checkpoint" ] || { echo "SKIPPED: no checkpoint at $assets"; exit 0; }
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(quality pipelines latency mixed published fuzz size)
+[ ${#steps[@]} -gt 0 ] || steps=(quality pipelines latency mixed published fuzz size cross)
 cargo build --release --workspace
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -50,7 +50,10 @@ for step in "${steps[@]}"; do
     size)
         cargo build --profile ship -p pocketbert
         ls -l target/ship/pocketbert
+        ffi/c/install.sh --prefix "$work/arm64" --target aarch64-unknown-linux-gnu
+        python3 ci/sizes.py "$work"/arm64/lib/debug/*.debug --stripped "$work"/arm64/lib/libpocketbert.so.*.*.* --top 20
         ;;
+    cross) ci/cross.sh ;;
     *) echo "no step $step"; exit 2 ;;
     esac
 done

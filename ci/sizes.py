@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Where a library's bytes are: sections, then code and constants by crate, then the largest functions.
 
-ci/sizes.py LIBRARY [--nm TOOL] [--top N]     (LIBRARY with its symbols, or the file of its symbols apart)
+ci/sizes.py LIBRARY [--stripped FILE] [--top N]     (LIBRARY with its symbols, or the file of its symbols apart)
 A generic function counts for the crate in whose path it stands; `<A as B>::f` for A's, or B's where A is of core.
 """
 import argparse
@@ -32,9 +32,10 @@ def main() -> None:
     args.add_argument("library")
     args.add_argument("--nm", default="nm")
     args.add_argument("--readelf", default="readelf")
+    args.add_argument("--stripped", help="the library itself, for its sections")
     args.add_argument("--top", type=int, default=0)
     args = args.parse_args()
-    sections = subprocess.run([args.readelf, "-SW", args.library], capture_output=True, text=True, check=True).stdout
+    sections = subprocess.run([args.readelf, "-SW", args.stripped or args.library], capture_output=True, text=True, check=True).stdout
     for line in sections.splitlines():
         m = re.match(r"\s*\[ *\d+\] (\S+)\s+(\S+)\s+\S+ \S+ (\S+) \S+\s+(\S*)", line)
         if m and "A" in m[4] and int(m[3], 16) >= 4096:

@@ -45,7 +45,7 @@ NM=${NM:-${tools}nm} AR=${AR:-${tools}ar} LD=${LD:-${tools}ld} OBJCOPY=${OBJCOPY
 cc=${tools}gcc
 unwinder=-lgcc_s
 if [ -n "$glibc" ]; then
-    ZIG=${ZIG:-$(command -v zig || command -v python-zig)} || { echo "zig is missing: pip install ziglang"; exit 1; }
+    ZIG=${ZIG:-$(command -v zig || command -v python-zig)} && [ -n "$ZIG" ] || { echo "zig is missing: pip install ziglang"; exit 1; }
     case $target in
     armv7-*) zig=arm-linux-gnueabihf ;;
     riscv64gc-*) zig=riscv64-linux-gnu ;;
@@ -58,8 +58,11 @@ fi
 if [ -z "$archive" ]; then
     # The assembler of tract's kernels; nothing is linked by Cargo.
     [ -z "$tools" ] || export "CC_${target//-/_}=$cc"
-    cargo rustc --locked --profile "$profile" --target "$target" -p pocketbert-c --lib --crate-type=staticlib
-    archive=${CARGO_TARGET_DIR:-target}/$target/$profile/libpocketbert_c.a
+    # Without --target for this machine, so that what other builds made is used again.
+    for_target=(--target "$target") folder=${CARGO_TARGET_DIR:-target}/$target
+    [ "$target" != "$host" ] || for_target=() folder=${CARGO_TARGET_DIR:-target}
+    cargo rustc --locked --profile "$profile" ${for_target[@]+"${for_target[@]}"} -p pocketbert-c --lib --crate-type=staticlib
+    archive=$folder/$profile/libpocketbert_c.a
 fi
 
 work=$(mktemp -d)
