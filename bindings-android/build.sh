@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# Builds the library of this machine, writes the generated Kotlin, and runs Maven: build.sh [MAVEN ARGUMENTS]
-# Default: `verify`, which compiles everything and runs the tests. `-Dpocketbert.long=true` runs the long ones.
+# Builds the library of this machine and runs Maven: build.sh [MAVEN ARGUMENTS]
+# Default: `verify`, which compiles everything, runs the tests, and compares the API with api.txt (`API=write` replaces it).
+# POCKETBERT_ROUNDS=10000 makes the test of memory a long one.
 set -euo pipefail
 cd "$(dirname "$0")"
 cargo build -q --locked --release -p pocketbert-mobile --lib --manifest-path ../Cargo.toml
-target=${CARGO_TARGET_DIR:-$PWD/../target}
-../ffi/mobile/generate.sh kotlin "$PWD/target/generated" "$target/release/libpocketbert_mobile.so"
-if [ $# -eq 0 ]; then set -- verify; fi
-mvn -q -B -Dnative.folder="$target/release" "$@"
+maven=(mvn -q -B -Dnative.folder="${CARGO_TARGET_DIR:-$PWD/../target}/release")
+if [ $# -gt 0 ]; then exec "${maven[@]}" "$@"; fi
+"${maven[@]}" verify
+mkdir -p target
+python3 api.py pocketbert/target/classes pocketbert/src/main/kotlin >target/api.txt
+if [ "${API:-}" = write ]; then cp target/api.txt api.txt; fi
+diff -u api.txt target/api.txt || { echo "the API changed: API=write $0, and say so in CHANGELOG.md"; exit 1; }

@@ -139,21 +139,35 @@ public class Analyzer internal constructor(model: Model, head: String?, owned: B
     /** Asks heads about texts. */
     @JvmOverloads
     public fun analyze(texts: List<String>, options: AnalyzeOptions = AnalyzeOptions.DEFAULT): List<Analysis> =
-        native { handle.analyzeBatch(texts.map(::clean), options.with(options.native())) }.map(::public)
+        many(texts, options, options.native())
 
     /** [analyze] on the model's dispatcher; it stops with its coroutine. */
     public suspend fun analyzeAsync(text: String, options: AnalyzeOptions = AnalyzeOptions.DEFAULT): Analysis =
         stoppable(options) { one(text, options, it) }
 
-    private fun one(text: String, options: AnalyzeOptions, call: NativeCall): Analysis =
-        public(native { handle.analyze(clean(text), options.with(call)) })
+    /** [analyze] of several texts on the model's dispatcher. */
+    public suspend fun analyzeAsync(
+        texts: List<String>,
+        options: AnalyzeOptions = AnalyzeOptions.DEFAULT,
+    ): List<Analysis> = stoppable(options) { many(texts, options, it) }
 
-    private fun public(a: NativeAnalysis): Analysis {
+    // Both ask for the labels first: during the run this object may be closed.
+    private fun one(text: String, options: AnalyzeOptions, call: NativeCall): Analysis {
+        val names = labels
+        return public(native { handle.analyze(clean(text), options.with(call)) }, names)
+    }
+
+    private fun many(texts: List<String>, options: AnalyzeOptions, call: NativeCall): List<Analysis> {
+        val names = labels
+        return native { handle.analyzeBatch(texts.map(::clean), options.with(call)) }.map { public(it, names) }
+    }
+
+    private fun public(a: NativeAnalysis, names: Map<String, List<String>>): Analysis {
         val all = a.heads.map { h ->
             val answer = when (val x = h.answer) {
-                is NativeAnswer.Labels -> HeadAnswer.Labels(x.classification.public(labels[h.head].orEmpty()))
+                is NativeAnswer.Labels -> HeadAnswer.Labels(x.classification.public(names[h.head].orEmpty()))
                 is NativeAnswer.Tags -> HeadAnswer.Tags(x.tagged.public())
-                is NativeAnswer.Embedding -> HeadAnswer.Vector(Embedding(x.vector))
+                is NativeAnswer.Embedding -> HeadAnswer.Vector(embedding(x.vector))
                 is NativeAnswer.Found -> HeadAnswer.Found(x.answers.public())
             }
             HeadAnalysis(h.head, h.task, answer)

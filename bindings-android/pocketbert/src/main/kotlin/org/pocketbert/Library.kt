@@ -1,10 +1,13 @@
 package org.pocketbert
 
+import java.util.Locale
 import org.pocketbert.internal.NativeLibrary
 import org.pocketbert.internal.diagnosticsJson
 import org.pocketbert.internal.jniLoaded
 import org.pocketbert.internal.libraryVersion
 import org.pocketbert.internal.setLogLevel
+import org.pocketbert.internal.setLogSink
+import org.pocketbert.internal.LogSink as NativeSink
 
 /** The native library: its version, logging, and facts for a support ticket. */
 public object PocketBert {
@@ -20,12 +23,35 @@ public object PocketBert {
 
     /**
      * How much the library logs: nothing at first. On Android it goes to logcat with the tag `PocketBERT`; elsewhere
-     * nothing is written. No level ever logs a text.
+     * to [setLogSink]. No level ever logs a text.
      */
     @JvmStatic
-    public fun setLogLevel(level: LogLevel): Unit = Library.ready { setLogLevel(level.name.lowercase()) }
+    public fun setLogLevel(level: LogLevel): Unit = Library.ready { setLogLevel(level.name.lowercase(Locale.ROOT)) }
+
+    /**
+     * Sends what is logged to [sink] from now on, in place of an earlier one; [setLogLevel] says how much that is. On
+     * Android call it before [setLogLevel], which otherwise takes logcat for good.
+     */
+    @JvmStatic
+    public fun setLogSink(sink: LogSink): Unit = Library.ready {
+        setLogSink(object : NativeSink {
+            override fun write(level: String, message: String) {
+                // An exception must not cross into Rust: it would be a panic there, whose logging comes back here.
+                try {
+                    sink.write(LogLevel.valueOf(level.uppercase(Locale.ROOT)), message)
+                } catch (_: Throwable) {
+                }
+            }
+        })
+    }
 
     internal val isJniLoaded: Boolean get() = Library.ready { jniLoaded() }
+}
+
+/** Takes what is logged. */
+public fun interface LogSink {
+    /** One message. Called on any thread; it must not call the library, and what it throws is dropped. */
+    public fun write(level: LogLevel, message: String)
 }
 
 /** How much is logged. */

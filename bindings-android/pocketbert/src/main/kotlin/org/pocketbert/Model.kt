@@ -165,7 +165,7 @@ public class Token internal constructor(
  * Close it when all tasks on it are made or closed: they keep what they need. [close] never waits and never harms a
  * call that is running; memory is freed when the last of them ends.
  */
-public class Model internal constructor(
+public class Model private constructor(
     internal val handle: NativeModel,
     internal val dispatcher: CoroutineDispatcher,
 ) : AutoCloseable {

@@ -42,22 +42,20 @@ public sealed class PocketBertException(public val code: Int, message: String) :
 
     /** A file is damaged, cut off or altered: code 15. */
     public class DataLoss internal constructor(message: String) : PocketBertException(15, message)
+}
 
-    internal companion object {
-        fun of(code: Int, message: String): PocketBertException = when (code) {
-            1 -> Cancelled(message)
-            3 -> InvalidArgument(message)
-            4 -> DeadlineExceeded(message)
-            5 -> NotFound(message)
-            7 -> PermissionDenied(message)
-            8 -> ResourceExhausted(message)
-            9 -> FailedPrecondition(message)
-            11 -> OutOfRange(message)
-            12 -> Unimplemented(message)
-            15 -> DataLoss(message)
-            else -> Internal(message)
-        }
-    }
+internal fun exceptionOf(code: Int, message: String): PocketBertException = when (code) {
+    1 -> PocketBertException.Cancelled(message)
+    3 -> PocketBertException.InvalidArgument(message)
+    4 -> PocketBertException.DeadlineExceeded(message)
+    5 -> PocketBertException.NotFound(message)
+    7 -> PocketBertException.PermissionDenied(message)
+    8 -> PocketBertException.ResourceExhausted(message)
+    9 -> PocketBertException.FailedPrecondition(message)
+    11 -> PocketBertException.OutOfRange(message)
+    12 -> PocketBertException.Unimplemented(message)
+    15 -> PocketBertException.DataLoss(message)
+    else -> PocketBertException.Internal(message)
 }
 
 /** Runs [block], and what it throws becomes a [PocketBertException]. */
@@ -65,7 +63,7 @@ internal inline fun <T> native(block: () -> T): T {
     try {
         return block()
     } catch (e: MobileException.Failed) {
-        throw PocketBertException.of(e.code, e.reason)
+        throw exceptionOf(e.code, e.reason)
     } catch (e: org.pocketbert.internal.InternalException) {
         throw PocketBertException.Internal("a defect in the binding: please report it")
     } catch (e: IllegalStateException) {

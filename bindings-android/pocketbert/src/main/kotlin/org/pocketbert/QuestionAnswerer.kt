@@ -62,6 +62,8 @@ public class AnswerOptions private constructor(builder: Builder) : CallOptions(b
 public class Answer internal constructor(
     /** 0 to 1. */
     public val score: Float,
+    /** What answers are ranked by. */
+    public val logit: Float,
     /** Where it is in the context. */
     public val span: TextSpan,
 ) {
@@ -75,6 +77,10 @@ public class Answers internal constructor(
     public val answers: List<Answer>,
     /** The context does not answer the question. */
     public val noAnswer: Boolean,
+    /** The null answer's logits less the best answer's; [AnswerOptions.noAnswer] is compared with it. */
+    public val nullMargin: Float,
+    /** The null answer's score. */
+    public val nullScore: Float,
     /** Windows in which the context was read. */
     public val windows: Int,
     /** The model's version. */
@@ -85,7 +91,9 @@ public class Answers internal constructor(
 }
 
 internal fun NativeAnswers.public(): Answers =
-    Answers(answers.map { Answer(it.score, it.span.public()) }, noAnswer, windows, modelVersion)
+    Answers(
+        answers.map { Answer(it.score, it.logit, it.span.public()) }, noAnswer, nullMargin, nullScore, windows, modelVersion,
+    )
 
 /**
  * Questions to stretches of a context, which may have any length.

@@ -165,7 +165,7 @@ public class TextClassifier internal constructor(model: Model, head: String?, ow
     /** Classifies a pair of texts, with a head that was trained on pairs. */
     @JvmOverloads
     public fun classify(pair: TextPair, options: ClassifyOptions = ClassifyOptions.DEFAULT): Classification =
-        native { handle.classifyPair(pair.native(), options.with(options.native())) }.public(labels)
+        named { handle.classifyPair(pair.native(), options.with(options.native())) }
 
     /** Classifies a text of any length, read in windows. */
     @JvmOverloads
@@ -174,7 +174,7 @@ public class TextClassifier internal constructor(model: Model, head: String?, ow
         options: ClassifyOptions = ClassifyOptions.DEFAULT,
         windows: Windows = Windows.DEFAULT,
     ): Classification =
-        native { handle.classifyLong(clean(text), options.with(options.native()), windows.native()) }.public(labels)
+        named { handle.classifyLong(clean(text), options.with(options.native()), windows.native()) }
 
     /** [classify] on the model's dispatcher; it stops with its coroutine. */
     public suspend fun classifyAsync(text: String, options: ClassifyOptions = ClassifyOptions.DEFAULT): Classification =
@@ -192,7 +192,7 @@ public class TextClassifier internal constructor(model: Model, head: String?, ow
         options: ClassifyOptions = ClassifyOptions.DEFAULT,
         windows: Windows = Windows.DEFAULT,
     ): Classification =
-        stoppable(options) { handle.classifyLong(clean(text), options.with(it), windows.native()).public(labels) }
+        stoppable(options) { named { handle.classifyLong(clean(text), options.with(it), windows.native()) } }
 
     /** Answers to texts as they come, in their order; up to [batch] of them wait for one call. */
     @JvmOverloads
@@ -203,10 +203,18 @@ public class TextClassifier internal constructor(model: Model, head: String?, ow
     ): Flow<Classification> = texts.inBatches(batch) { classifyAsync(it, options) }
 
     private fun one(text: String, options: ClassifyOptions, call: NativeCall): Classification =
-        native { handle.classify(clean(text), options.with(call)) }.public(labels)
+        named { handle.classify(clean(text), options.with(call)) }
 
-    private fun many(texts: List<String>, options: ClassifyOptions, call: NativeCall): List<Classification> =
-        native { handle.classifyBatch(texts.map(::clean), options.with(call)) }.map { it.public(labels) }
+    private fun many(texts: List<String>, options: ClassifyOptions, call: NativeCall): List<Classification> {
+        val names = labels
+        return native { handle.classifyBatch(texts.map(::clean), options.with(call)) }.map { it.public(names) }
+    }
+
+    /** Asks for the labels first: during the run this object may be closed. */
+    private inline fun named(run: () -> NativeAnswer): Classification {
+        val names = labels
+        return native(run).public(names)
+    }
 
     public companion object {
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its usual classification head. */

@@ -123,7 +123,7 @@ public class EmbedOptions private constructor(builder: Builder) : CallOptions(bu
 }
 
 /** A vector. It knows the model that made it: vectors of different models cannot be compared. */
-public class Embedding internal constructor(private val vector: Vector) {
+public class Embedding private constructor(private val vector: Vector) {
     private val numbers = floats(vector.values)
 
     /** How its numbers are kept. */
@@ -163,8 +163,12 @@ public class Embedding internal constructor(private val vector: Vector) {
         /** Reads what [toBytes] wrote. */
         @JvmStatic
         public fun fromBytes(bytes: ByteArray): Embedding = Embedding(Library.ready { vectorRead(bytes) })
+
+        internal fun of(vector: Vector): Embedding = Embedding(vector)
     }
 }
+
+internal fun embedding(vector: Vector): Embedding = Embedding.of(vector)
 
 /** A candidate that was found. */
 public class Neighbour internal constructor(
@@ -196,7 +200,7 @@ public class TextEmbedder internal constructor(model: Model, head: String?, owne
     /** The vector of [text]. */
     @JvmOverloads
     public fun embed(text: String, options: EmbedOptions = EmbedOptions.DEFAULT): Embedding =
-        Embedding(native { handle.embed(clean(text), options.with(options.native())) })
+        embedding(native { handle.embed(clean(text), options.with(options.native())) })
 
     /** The vectors of texts; each is, bit for bit, the one that the text gets alone. */
     @JvmOverloads
@@ -209,11 +213,11 @@ public class TextEmbedder internal constructor(model: Model, head: String?, owne
         text: String,
         options: EmbedOptions = EmbedOptions.DEFAULT,
         windows: Windows = Windows.DEFAULT,
-    ): Embedding = Embedding(native { handle.embedLong(clean(text), options.with(options.native()), windows.native()) })
+    ): Embedding = embedding(native { handle.embedLong(clean(text), options.with(options.native()), windows.native()) })
 
     /** [embed] on the model's dispatcher; it stops with its coroutine. */
     public suspend fun embedAsync(text: String, options: EmbedOptions = EmbedOptions.DEFAULT): Embedding =
-        stoppable(options) { Embedding(handle.embed(clean(text), options.with(it))) }
+        stoppable(options) { embedding(handle.embed(clean(text), options.with(it))) }
 
     /** [embed] of several texts on the model's dispatcher. */
     public suspend fun embedAsync(
@@ -230,7 +234,7 @@ public class TextEmbedder internal constructor(model: Model, head: String?, owne
     ): Flow<Embedding> = texts.inBatches(batch) { embedAsync(it, options) }
 
     private fun many(texts: List<String>, options: EmbedOptions, call: NativeCall): List<Embedding> =
-        native { handle.embedBatch(texts.map(::clean), options.with(call)) }.map(::Embedding)
+        native { handle.embedBatch(texts.map(::clean), options.with(call)) }.map(::embedding)
 
     public companion object {
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its first embedding head. */

@@ -7,7 +7,9 @@ import java.io.File
 internal val root = File(System.getProperty("pocketbert.root"))
 internal val tiny = File(root, "models/tiny.pbert")
 internal val everyday = File(root, "models/everyday.pbert")
-internal val long = System.getProperty("pocketbert.long") == "true"
+
+/** `POCKETBERT_ROUNDS`: 10,000 for the record, fewer otherwise. */
+internal val rounds = System.getenv("POCKETBERT_ROUNDS")?.toInt() ?: 300
 
 internal fun jsonLines(name: String): List<JsonObject> =
     File(root, "tests/golden/$name").readLines().map { JsonParser.parseString(it).asJsonObject }

@@ -50,8 +50,8 @@ class TasksTest {
         assertEquals("Paris", t.tag(broken).entities.first { it.label == "city" }.of(broken))
         val words = t.tagWords(listOf("book", "a", "table", "in", "Paris"))
         assertEquals(TextSpan(4, 5), words.entities.first { it.label == "city" }.words)
-        val long = "nothing. ".repeat(400) + TEXT
-        assertTrue(t.tagLong(long).entities.any { it.of(long) == "Paris" })
+        val long = "😀 weather in Paris. ".repeat(200)
+        assertTrue(t.tagLong(long).entities.any { it.span.start > 3000 && it.of(long) == "Paris" })
         for (token in Model.fromFile(tiny).use { it.tokenize("aé😀 Paris") }.filter { !it.isSpecial }) {
             assertTrue(token.span.end <= 10 && token.span.start < token.span.end)
         }
