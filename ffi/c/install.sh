@@ -72,6 +72,7 @@ mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/pocketbert,lib/debug,share/d
 # One object, of which only `pocketbert_*` can be seen: no clash with another Rust library in the same program.
 $NM -g --defined-only "$archive" 2>/dev/null | awk '$2 == "T" && $3 ~ /^pocketbert_/ { print $3 }' | sort -u >"$work/names"
 [ -s "$work/names" ] || { echo "$archive exports nothing"; exit 1; }
+if grep '^pocketbert_test_' "$work/names"; then echo "$archive was built for tests (dangerous-test-hooks)"; exit 1; fi
 $LD -r -o "$work/pocketbert.o" $(sed 's/^/-u /' "$work/names") --whole-archive "$archive"
 # Compilers' own notes (bitcode of the standard library) are not for users. An assembler file of tract lacks the note
 # that the stack need not be executable.

@@ -31,7 +31,7 @@ for kind in "${kinds[@]}"; do
     done
     $cc -std=c99 $warn $cflags -DMODEL="\"$model\"" -c -o "$out/flash-model.o" flash.S
     $cc -std=c99 $warn $cflags -o "$out/flash-$kind" flash.c "$out/flash-model.o" $libs ${LDFLAGS:-}
-    if [ -f classify.cpp ] && [ "$cxx" != none ]; then
+    if [ "$cxx" != none ]; then
         $cxx -std=c++17 $warn $cflags -o "$out/classify-cpp-$kind" classify.cpp $libs ${LDFLAGS:-}
         answers+=("$(run "$out/classify-cpp-$kind" "$model" "$text")")
     fi
