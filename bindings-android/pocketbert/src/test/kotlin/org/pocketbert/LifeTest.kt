@@ -131,7 +131,7 @@ class LifeTest {
     fun closingDuringARun() {
         val c = classifier()
         c.prewarm()
-        val text = "Call me Ishmael. ".repeat(50_000)
+        val text = "Call me Ishmael. ".repeat(20_000)
         val answer = arrayOfNulls<Classification>(1)
         val runner = thread { answer[0] = c.classifyLong(text) }
         Thread.sleep(100)
