@@ -34,8 +34,11 @@ pub(crate) fn call<E: Into<Failure>>(
         Ok(Ok(())) => pocketbert_status::POCKETBERT_OK,
         Ok(Err(failure)) => fail(function, failure),
         Err(payload) => {
-            // The payload may quote what was being worked on, so it is not told; and dropping it may panic, too.
-            std::mem::forget(payload);
+            // The payload may quote what was being worked on, so it is not told. Dropping it may panic once more: what
+            // that throws is left alone.
+            if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                std::mem::forget(second);
+            }
             fail(
                 function,
                 Error::internal("a defect in the library: a panic was caught, the call has no effect").into(),
