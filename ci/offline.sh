@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# PocketBERT never uses the network: the command imports no network symbol and makes no network call.
+# PocketBERT never uses the network: it imports no network symbol and makes no network call.
+# ci/offline.sh [PROGRAM [ARGUMENT...]]   default: the command `pocketbert` with `classify`
+# ci/offline.sh --symbols FILE            only the symbols, of a library for instance
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=${1:-target/release/pocketbert}
-[ -x "$bin" ] || { echo "build it first: cargo build --release"; exit 1; }
+symbols_only=
+[ "${1:-}" != --symbols ] || { symbols_only=1; shift; }
+[ $# -gt 0 ] || set -- target/release/pocketbert classify --model models/tiny.pbert "play some jazz"
+bin=$1
+[ -e "$bin" ] || { echo "build it first: cargo build --release"; exit 1; }
 names='socket|socketpair|connect|bind|listen|accept|accept4|getaddrinfo|gethostbyname|gethostbyname_r|send|sendto|sendmsg|recv|recvfrom|recvmsg'
 imports() { nm -D --undefined-only "$1" | awk '{print $NF}' | sed 's/@.*//'; }
 # An unreadable or static file imports nothing either: that must not pass.
@@ -17,6 +22,7 @@ if [ -n "$found" ]; then
     exit 1
 fi
 echo "no network symbol is imported by $bin"
+[ -z "$symbols_only" ] || exit 0
 if ! command -v strace >/dev/null; then
     apt-get -o Acquire::Retries=5 update -qq && apt-get install -y -qq --no-install-recommends strace >/dev/null
 fi
@@ -26,12 +32,12 @@ if ! strace -o "$log" true 2>/dev/null; then
     echo "SKIPPED: processes cannot be traced here; only the symbols were checked"
     exit 0
 fi
-strace -f -e trace=network -o "$log" "$bin" classify --model models/tiny.pbert "play some jazz" >/dev/null
+strace -f -e trace=network -o "$log" "$@" >/dev/null
 if grep -v -e '+++ exited' -e '--- SIG' "$log"; then
     echo "network calls were made"
     exit 1
 fi
-echo "no network call was made by a run of classify"
+echo "no network call was made by a run of ${bin##*/}"
 # This check can fail too: a program that does connect is seen.
 cat >"$log.py" <<'P'
 import socket

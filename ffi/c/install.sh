@@ -70,8 +70,10 @@ mkdir -p "$prefix"/{include,lib/pkgconfig,lib/cmake/pocketbert,lib/debug,share/d
 $NM -g --defined-only "$archive" 2>/dev/null | awk '$2 == "T" && $3 ~ /^pocketbert_/ { print $3 }' | sort -u >"$work/names"
 [ -s "$work/names" ] || { echo "$archive exports nothing"; exit 1; }
 $LD -r -o "$work/pocketbert.o" $(sed 's/^/-u /' "$work/names") --whole-archive "$archive"
-# An assembler file of tract lacks the note that the stack need not be executable.
-$OBJCOPY --keep-global-symbols="$work/names" --remove-section=.note.GNU-stack "$work/pocketbert.o"
+# Compilers' own notes (bitcode of the standard library) are not for users. An assembler file of tract lacks the note
+# that the stack need not be executable.
+$OBJCOPY --keep-global-symbols="$work/names" --remove-section=.llvmbc --remove-section=.llvmcmd \
+    --remove-section=.note.GNU-stack "$work/pocketbert.o"
 : >"$work/empty"
 $OBJCOPY --add-section .note.GNU-stack="$work/empty" --set-section-flags .note.GNU-stack=contents,readonly "$work/pocketbert.o"
 
@@ -99,7 +101,7 @@ case $target in
 *-musl) static_libs='-lpthread -ldl -lm -lc' ;;
 *) static_libs='-lgcc_s -lpthread -ldl -lm -lc' ;;
 esac
-fill() { sed -e "s/@VERSION@/$version/g" -e "s/@MAJOR@/${version%%.*}/g" -e "s/@STATIC_LIBS@/$static_libs/g" -e "s/@SHARED@/$shared/g" -e "s/@SONAME@/$soname/g" "$1"; }
+fill() { sed -e "s/@VERSION@/$version/g" -e "s/@MAJOR@/${version%%.*}/g" -e "s/@STATIC_LIBS@/$static_libs/g" -e "s/@STATIC_LIST@/${static_libs// /;}/g" -e "s/@SHARED@/$shared/g" -e "s/@SONAME@/$soname/g" "$1"; }
 fill ffi/c/package/pocketbert.pc.in >"$prefix/lib/pkgconfig/pocketbert.pc"
 for file in pocketbert-config.cmake pocketbert-config-version.cmake; do
     fill "ffi/c/package/$file.in" >"$prefix/lib/cmake/pocketbert/$file"

@@ -1,7 +1,7 @@
 //! Files: hashes, and writing so that nobody sees half a file.
 
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pocketbert::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -19,7 +19,7 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Res
     }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.part", std::process::id()));
-    let part = std::path::PathBuf::from(name);
+    let part = PathBuf::from(name);
     let write = || -> std::io::Result<()> {
         let mut f = std::io::BufWriter::new(std::fs::File::create(&part)?);
         fill(&mut f)?;
@@ -31,6 +31,28 @@ pub fn write_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Res
         let _ = std::fs::remove_file(&part);
     }
     result.map_err(io)
+}
+
+/// The float model of `path`: the file itself, or in a hub folder (or its `onnx` folder) `model.onnx`, else the one
+/// `model*.onnx` that is not quantized.
+pub fn model_file(path: &Path) -> Result<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_path_buf());
+    }
+    let mut found = vec![];
+    for folder in [path.to_path_buf(), path.join("onnx")] {
+        for e in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = e.file_name().to_string_lossy().into_owned();
+            let int8 = ["quant", "int8", "q4", "uint8", "bnb4"].iter().any(|q| name.contains(q));
+            if name.starts_with("model") && name.ends_with(".onnx") && !int8 {
+                found.push((name.len(), e.path()));
+            }
+        }
+    }
+    found.sort();
+    found.into_iter().next().map(|(_, p)| p).ok_or_else(|| {
+        Error::invalid(format!("`{}` holds no float `model*.onnx`: name the file", path.display()))
+    })
 }
 
 /// An error now, before long work, if no file could be put at `path`.

@@ -193,6 +193,41 @@ mod tests {
     }
 
     #[test]
+    fn each_slice_does_what_its_name_says() {
+        let text = "Wake me at 7, please! It's the third morning";
+        let e = Example { text: text.into(), pair: None, words: None, gold: Gold::Label(0) };
+        let rows = vec![e; 60];
+        let texts = |s: Slice| s.apply(&rows, 9).into_iter().map(|e| e.text).collect::<Vec<_>>();
+        let length = |t: &String| t.chars().count();
+        let from = length(&text.to_string());
+        for t in texts(Slice::Typos) {
+            let other: Vec<(char, char)> =
+                t.chars().zip(text.chars()).filter(|(a, b)| !a.eq_ignore_ascii_case(b)).collect();
+            assert!(length(&t) == from && other.len() <= 9, "{t}");
+            let near = |a: char, b: char| {
+                ROWS.iter().any(|r| match (r.find(a), r.find(b)) {
+                    (Some(i), Some(j)) => i.abs_diff(j) == 1,
+                    _ => false,
+                })
+            };
+            assert!(other.iter().all(|&(a, b)| near(a, b)), "{t}: {other:?}");
+        }
+        assert!(texts(Slice::Dropped).iter().all(|t| length(t) <= from));
+        assert!(texts(Slice::Doubled).iter().all(|t| length(t) >= from));
+        assert!(texts(Slice::Lower).iter().all(|t| *t == text.to_lowercase()));
+        assert!(texts(Slice::Upper).iter().all(|t| *t == text.to_uppercase()));
+        assert!(texts(Slice::Unpunctuated).iter().all(|t| t == "Wake me at 7 please It's the third morning"));
+        assert!(texts(Slice::Emoji).iter().all(|t| EMOJI.iter().any(|e| t.ends_with(e))));
+        assert!(texts(Slice::Elongated).iter().all(|t| length(t) == from + 3));
+        assert!(texts(Slice::Hashtag).iter().all(|t| t.starts_with("@user") && t.contains(" #")));
+        assert!(texts(Slice::Url).iter().all(|t| t.starts_with(text) && t.contains(" https://t.co/")));
+        let digits = |t: &String| t.chars().any(|c| c.is_ascii_digit() || c.is_uppercase() || c == ',');
+        assert!(!texts(Slice::Dictated).iter().any(digits));
+        assert!(texts(Slice::Cut).iter().all(|t| text.starts_with(t.as_str()) && length(t) < from));
+        assert!(texts(Slice::Long).iter().all(|t| t.matches(text).count() == 4));
+    }
+
+    #[test]
     fn texts_without_letters_survive() {
         let odd = ["", "…", "12", "é", "ÄÖÜß"];
         for t in odd {

@@ -86,6 +86,7 @@ pub fn without_decoders(g: &mut Graph) -> Result<()> {
     }
     let mut seen = std::collections::HashSet::new();
     g.outputs.retain(|o| seen.insert(*o));
+    g.nodes.retain(|n| n.op != "Unembed");
     g.inputs.retain(|i| g.names[i.value] != PICKS);
     g.prune()?;
     let used: std::collections::HashSet<ValueId> =

@@ -190,6 +190,12 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
                 "r.html",
                 "--calibration",
                 "c.bin",
+                "--slice-limit",
+                "20",
+                "--identity",
+                "mood:low",
+                "--store",
+                "stored.pbert",
             ],
         )
     };
@@ -199,10 +205,45 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
     // From the cache: the same result.
     assert!(judge("flips<=50%, kl<=0.1").status.success());
     assert_eq!(std::fs::read_to_string(dir.join("r.json")).unwrap(), result);
+    std::fs::rename(dir.join("stored.pbert"), dir.join("kept.pbert")).unwrap();
     let o = judge("kl<=0");
     assert_eq!(o.status.code(), Some(1), "int8 is not FP32");
     assert!(String::from_utf8_lossy(&o.stderr).contains("FAIL kl<=0"));
     assert!(std::fs::read_to_string(dir.join("r.html")).unwrap().contains("Fails 1 of 1 gates"));
+    assert!(!dir.join("stored.pbert").exists(), "a failed gate puts no result into a bundle");
+    std::fs::rename(dir.join("kept.pbert"), dir.join("stored.pbert")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&result).unwrap();
+    // The same bits in every way to run, noise in every layer, and each figure with its interval.
+    assert_eq!(
+        json["invariance"]["ways"].as_array().unwrap().iter().filter(|w| w["other_bits"] != 0).count(),
+        0
+    );
+    assert!(json["invariance"]["ways"][0]["values"].as_u64().unwrap() > 0);
+    let layers = json["layers"].as_array().unwrap();
+    assert!(layers.iter().any(|l| l["op"] == "Linear" && l["sqnr"].as_f64().unwrap() < 100.0));
+    assert!(json["identity"][0]["terms"].as_array().unwrap().len() > 10);
+    let set = &json["sets"][0];
+    for key in ["flips_interval", "kl_interval", "error_interval", "sqnr_interval", "macro_f1_drop_interval"]
+    {
+        assert!(set[key][0].as_f64().unwrap() <= set[key][1].as_f64().unwrap(), "{key}");
+    }
+    assert!(json["sets"].as_array().unwrap().iter().filter(|s| s["slice"] != "").all(|s| s["texts"] == 20));
+    assert_eq!(json["slices"].as_array().unwrap().len(), 13);
+    assert!(json["facts"]["census"].as_array().unwrap().iter().any(|c| c["dtype"] == "i8"));
+    // The bundle that carries the result is the same model: nothing but the manifest changed.
+    assert!(ok(&dir, &["bundle", "verify", "stored.pbert"]).contains("0 wrong"));
+    let said = ok(&dir, &["inspect", "stored.pbert", "--layers"]);
+    assert!(said.contains("PASS flips<=50%") && said.contains("thresholds"), "{said}");
+    assert!(ok(&dir, &["inspect", "f.pbert"]).contains("no validation inside"));
+    assert!(ok(&dir, &["inspect", "model.onnx", "--json"]).contains("\"census\""));
+    ok(&dir, &["bundle", "unpack", "stored.pbert", "stored"]);
+    ok(&dir, &["bundle", "unpack", "f.pbert", "plain"]);
+    for e in std::fs::read_dir(dir.join("plain")).unwrap() {
+        let name = e.unwrap().file_name();
+        let same = std::fs::read(dir.join("plain").join(&name)).unwrap()
+            == std::fs::read(dir.join("stored").join(&name)).unwrap();
+        assert_eq!(same, name != "manifest.json", "{name:?}");
+    }
     // A model beside itself differs in nothing.
     let same = ok(
         &dir,
@@ -254,6 +295,159 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
 }
 
 #[test]
+fn every_method_makes_a_bundle_and_its_recipe_replays_it() {
+    let dir = folder("methods");
+    // The same texts in every form give the same calibration of the inputs.
+    let texts: Vec<String> =
+        (0..40).map(|i| format!("{} {}", WORDS[i % 26], WORDS[(i * 7 + 3) % 26])).collect();
+    let put = |name: &str, text: String| std::fs::write(dir.join(name), text).unwrap();
+    let each = |f: &dyn Fn(&String) -> String| texts.iter().map(f).collect::<String>();
+    put("t.txt", each(&|t| format!("{t}\n")));
+    put("t.tsv", each(&|t| format!("{t}\tlow\n")));
+    put("t.csv", each(&|t| format!("\"{t}\",low\n")));
+    put("t.jsonl", each(&|t| format!("{{\"text\":\"{t}\"}}\n")));
+    put("t.conll", each(&|t| t.replace(' ', "\tO\n") + "\tO\n\n"));
+    let mut numbers = vec![];
+    for form in ["txt", "tsv", "csv", "jsonl", "conll"] {
+        let file = format!("t.{form}");
+        ok(&dir, &["calibrate", "model.onnx", "--texts", &file, "--samples", "30", "--out", "c.bin"]);
+        let bytes = std::fs::read(dir.join("c.bin")).unwrap();
+        // Behind the head, which names the file's hash.
+        let head = u64::from_le_bytes(bytes[8..16].try_into().unwrap()) as usize;
+        numbers.push(bytes[16 + head..].to_vec());
+    }
+    assert!(numbers.iter().all(|n| n[..] == numbers[0][..] && n.len() > 1000));
+    ok(
+        &dir,
+        &["calibrate", "model.onnx", "--texts", "t.txt", "--samples", "30", "--seed", "2", "--out", "d.bin"],
+    );
+    assert_ne!(std::fs::read(dir.join("d.bin")).unwrap(), std::fs::read(dir.join("c.bin")).unwrap());
+    let mut made = vec![];
+    for method in [
+        "--rounding adaround",
+        "--rounding gptq --act-order true",
+        "--rounding nearest",
+        "--clip true",
+        "--bias-correction true",
+        "--migrate 0.5",
+        "--activations static-symmetric",
+        "--activations static --range mse",
+        "--attention false",
+    ] {
+        let how: Vec<&str> =
+            method.split(' ').chain(["--calibration", "c.bin", "--out", "a.pbert"]).collect();
+        ok(&dir, &make(&how));
+        let bytes = std::fs::read(dir.join("a.pbert")).unwrap();
+        let replay = ["--recipe", "a.recipe.toml", "--calibration", "c.bin", "--out", "b.pbert"];
+        ok(&dir, &make(&replay));
+        assert!(std::fs::read(dir.join("b.pbert")).unwrap() == bytes, "{method}");
+        assert!(!made.contains(&bytes), "{method} changes nothing");
+        made.push(bytes);
+    }
+    // A half-precision model, and a folder's model, are inputs too.
+    let half = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/forms/fp16-ts-17.onnx");
+    std::fs::copy(half, dir.join("half.onnx")).unwrap();
+    for (model, same) in [("half.onnx", false), (".", true)] {
+        let mut how = make(&["--rounding", "nearest", "--out", "h.pbert"]);
+        how[1] = model;
+        ok(&dir, &how);
+        let made_so = std::fs::read(dir.join("h.pbert")).unwrap();
+        ok(&dir, &make(&["--rounding", "nearest", "--out", "n.pbert"]));
+        assert_eq!(made_so == std::fs::read(dir.join("n.pbert")).unwrap(), same, "{model}");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_search_takes_the_cheapest_and_falls_back_only_when_forced() {
+    let dir = folder("auto");
+    ok(&dir, &["calibrate", "model.onnx", "--texts", "train.txt", "--out", "c.bin"]);
+    let dev = r#"{"sets":[{"head":"mood","name":"dev","role":"dev","file":"dev.tsv","max_length":24}]}"#;
+    std::fs::write(dir.join("dev.json"), dev).unwrap();
+    let search = |sets: &str, gate: &str| -> (Option<i32>, toml::Value) {
+        let how =
+            ["--auto", "--calibration", "c.bin", "--attention", "false", "--sets", sets, "--gate", gate];
+        let o = run(&dir, &make(&[&how[..], &["--out", "a.pbert"]].concat()));
+        let text = String::from_utf8_lossy(&o.stderr).into_owned();
+        assert_ne!(o.status.code(), Some(2), "{text}");
+        let recipe = std::fs::read_to_string(dir.join("a.recipe.toml")).unwrap();
+        (o.status.code(), toml::from_str(&recipe).unwrap())
+    };
+    let kl = |t: &toml::Value| t["kl"].as_float().unwrap();
+    let layers = |r: &toml::Value| r["method"]["half"].as_array().unwrap().len();
+    // Anything passes: the first that is tried is taken, and the test set was hashed and judged.
+    let (code, r) = search("sets.json", "kl<=1");
+    let tried = r["auto"]["tried"].as_array().unwrap();
+    assert_eq!((code, tried.len(), layers(&r)), (Some(0), 1, 0));
+    assert_eq!(r["auto"]["test"][0][0].as_str(), Some("test"));
+    // Nothing passes: every method, then every layer.
+    let (code, r) = search("dev.json", "kl<=0");
+    assert_eq!(code, Some(1));
+    let tried = r["auto"]["tried"].as_array().unwrap();
+    let int8 = tried[..15].iter().map(kl).fold(f64::INFINITY, f64::min);
+    let floats = kl(tried.last().unwrap());
+    assert!(tried[15..].iter().all(|t| t["method"].as_str().unwrap().contains("in f16")));
+    assert!(floats < 0.5 * int8, "{floats} {int8}");
+    // Between the two: some layers leave int8, and the recipe says which and why.
+    let (code, r) = search("dev.json", &format!("kl<={}", (floats + int8) / 2.0));
+    assert_eq!(code, Some(0));
+    assert!(layers(&r) > 0 && layers(&r) < tried.len() - 15);
+    let first = r["method"]["half"][0].as_str().unwrap();
+    assert!(r["auto"]["why"].as_str().unwrap().contains(first));
+    // What was found is replayed to the same bytes.
+    let bytes = std::fs::read(dir.join("a.pbert")).unwrap();
+    ok(&dir, &make(&["--recipe", "a.recipe.toml", "--calibration", "c.bin", "--out", "b.pbert"]));
+    assert!(std::fs::read(dir.join("b.pbert")).unwrap() == bytes);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_full_disk_and_an_interrupt_leave_nothing() {
+    let dir = folder("disk");
+    let tool = env!("CARGO_BIN_EXE_pocketbert-quantize");
+    let before = |dir: &Path| {
+        let mut names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let clean = before(&dir);
+    // A limit of 4 KiB a file stands for a full disk.
+    for what in [
+        &["calibrate", "model.onnx", "--texts", "train.txt", "--out", "c.bin"][..],
+        &make(&["--out", "a.pbert", "--onnx", "a.onnx"]),
+    ] {
+        let limited = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+        let o = Command::new("sh")
+            .current_dir(&dir)
+            .args(["-c", limited, "sh", tool])
+            .args(what)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&o.stderr).into_owned();
+        assert_eq!(o.status.code(), Some(2), "{text}");
+        assert!(text.contains("too large") || text.contains("exhausted"), "{text}");
+        assert_eq!(before(&dir), clean, "{text}");
+    }
+    fails(&dir, &make(&["--out", "model.onnx/a.pbert"]), "model.onnx");
+    fails(&dir, &make(&["--out", "."]), "is a folder");
+    // Long work, and Ctrl-C in the middle of it.
+    let line = "a b c d e f g h i j k l m n o p q r s t\n";
+    std::fs::write(dir.join("long.txt"), line.repeat(200_000)).unwrap();
+    let mut child = Command::new(tool)
+        .current_dir(&dir)
+        .args(["calibrate", "model.onnx", "--texts", "long.txt", "--samples", "200000", "--out", "c.bin"])
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    std::fs::remove_file(dir.join("long.txt")).unwrap();
+    assert_eq!(before(&dir), clean);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
 fn what_is_wrong_is_said_before_long_work() {
     let dir = folder("wrong");
     let put = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
@@ -275,6 +469,24 @@ fn what_is_wrong_is_said_before_long_work() {
     let mut again = make(&["--out", "a.pbert"]);
     again[1] = "int8.onnx";
     fails(&dir, &again, "quantized already");
+    // All bits set are no number, wherever in the weights they fall.
+    let mut broken = std::fs::read(dir.join("model.onnx")).unwrap();
+    let middle = broken.len() / 2;
+    broken[middle..middle + 8].fill(0xff);
+    std::fs::write(dir.join("nan.onnx"), broken).unwrap();
+    again[1] = "nan.onnx";
+    fails(&dir, &again, "not finite");
+    let more: String = (0..5000).map(|i| format!(",\"w{i}\":{}", 32 + i)).collect();
+    let tokenizer = std::fs::read_to_string(dir.join("tokenizer.json")).unwrap();
+    put("large.json", &tokenizer.replace("\"!\":31", &format!("\"!\":31{more}")));
+    let mut other = make(&["--out", "a.pbert"]);
+    other[5] = "large.json";
+    fails(&dir, &other, "do not belong together");
+    fails(&dir, &make(&["--auto", "--out", "a.pbert"]), "--gate");
+    put("none.json", r#"{"sets":[]}"#);
+    let auto =
+        ["--auto", "--calibration", "c.bin", "--gate", "kl<=1", "--sets", "none.json", "--out", "a.pbert"];
+    fails(&dir, &make(&auto), "no dev set");
     assert!(!dir.join("a.pbert").exists());
     ok(&dir, &make(&["--out", "a.pbert"]));
     put("odd.tsv", "a b\tlow\nc d\tnowhere\n");
@@ -287,6 +499,9 @@ fn what_is_wrong_is_said_before_long_work() {
     let mut gate = judge("sets.json").to_vec();
     gate.extend(["--gate", "speed<=1"]);
     fails(&dir, &gate, "known are");
+    let mut who = judge("sets.json").to_vec();
+    who.extend(["--identity", "mood:nobody"]);
+    fails(&dir, &who, "no such label");
     fails(&dir, &["bundle", "unpack", "a.pbert", "."], "exists already");
     std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -271,7 +271,7 @@ mod tests {
         let read = Cell::new(0);
         let items = (0..10usize).inspect(|i| read.set(i + 1));
         let run = |batch: &[usize]| Ok(vec![batch.len(); batch.len()]);
-        let s = Stream::new(items, |_| 1, Box::new(run)).while_there(|| read.get() % 4 != 0);
+        let s = Stream::new(items, |_| 1, Box::new(run)).while_there(|| !read.get().is_multiple_of(4));
         assert_eq!(s.map(|a| a.unwrap()).collect::<Vec<_>>(), [4, 4, 4, 4, 4, 4, 4, 4, 2, 2]);
     }
 

@@ -360,6 +360,17 @@ fn facts_come_from_the_file() {
     file["model"]["vocab"]["far"] = 5000.into();
     assert_eq!(open(&file).unwrap().vocab_size(), 5001);
 
+    // The crate gives an added token back as the normalizer changed it, here in small letters.
+    let mut file = bert();
+    let id = file["model"]["vocab"].as_object().unwrap().len() as u32;
+    file["model"]["vocab"]["HELLO"] = id.into();
+    file["added_tokens"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": id, "content": "HELLO", "single_word": false,
+        "lstrip": false, "rstrip": false, "normalized": true, "special": false}));
+    assert_eq!(open(&file).unwrap().token(id).as_deref(), Some("HELLO"));
+
     assert_eq!(model_max_length(br#"{"model_max_length": 512, "x": [1]}"#), Ok(Some(512)));
     assert_eq!(model_max_length(br#"{"model_max_length": 1000000000000000019884624838656}"#), Ok(None));
     assert_eq!(model_max_length(b"{}"), Ok(None));

@@ -1,5 +1,6 @@
 //! [`Tokenizer`]: built from checked parts, run on chunks of a text.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,6 +46,8 @@ pub(super) fn guarded<T>(what: &str, f: impl FnOnce() -> Result<T>) -> Result<T>
 /// A text tokenizer, read from a `tokenizer.json`. Share it between threads by reference or `Arc`.
 pub struct Tokenizer {
     inner: Inner,
+    /// Added tokens that the crate spells as the normalizer changed them.
+    respelled: HashMap<u32, String>,
     template: Template,
     cuts: Cuts,
     kind: &'static str,
@@ -132,7 +135,7 @@ impl Tokenizer {
 
     /// The token with this id.
     pub fn token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        self.respelled.get(&id).cloned().or_else(|| self.inner.id_to_token(id))
     }
 
     /// The id of this token, exactly as the vocabulary spells it.
@@ -410,6 +413,8 @@ fn build(file: json::File) -> Result<Tokenizer> {
     }
     inner.add_tokens(tokens).map_err(failed)?;
     // The crate numbers tokens that are not in the vocabulary by itself; the model was trained with the file's.
+    // It also gives an added token back as the normalizer changed it.
+    let mut respelled = HashMap::new();
     for (content, id) in wanted {
         if inner.token_to_id(&content) != Some(id) {
             return Err(Error::data_loss(format!(
@@ -417,6 +422,9 @@ fn build(file: json::File) -> Result<Tokenizer> {
                 shorten(&content),
                 inner.token_to_id(&content).map_or_else(|| "unknown".to_owned(), |i| i.to_string())
             )));
+        }
+        if inner.id_to_token(id).as_ref() != Some(&content) {
+            respelled.insert(id, content);
         }
     }
     // Each word gives a token at least where every byte is one, so words can be counted across a cut.
@@ -436,6 +444,7 @@ fn build(file: json::File) -> Result<Tokenizer> {
     let mask = first(["[MASK]", "<mask>"]);
     let file_max_length = number(file.truncation.get("max_length")).and_then(|n| usize::try_from(n).ok());
     Ok(Tokenizer {
+        respelled,
         template,
         cuts,
         kind: built.kind,

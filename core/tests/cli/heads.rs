@@ -189,7 +189,7 @@ fn metrics_are_written_at_the_end_and_hold_no_text() {
     assert!(page.lines().any(|l| l.starts_with("pocketbert_texts_total{") && l.ends_with("} 3")), "{page}");
     good(&["analyze", "-", "--model", MODEL, "--metrics", str(&plain)], input);
     let all = json(&std::fs::read_to_string(&plain).unwrap());
-    assert_eq!((&all[0]["task"], &all[0]["calls"]), (&"analyze".into(), &3.into()));
+    assert_eq!((&all[0]["task"], &all[0]["texts"]), (&"analyze".into(), &3.into()));
     assert!(all.as_array().unwrap().iter().any(|s| s["head"] == "spam" && s["judged"] == 3), "{all}");
     assert!(!page.contains("Kreuzotter") && !all.to_string().contains("Kreuzotter"));
     // Also of a command that ends with an error; a file that cannot be written is one.

@@ -377,7 +377,7 @@ pub unsafe extern "C" fn pocketbert_vectors_load(
     call("pocketbert_vectors_load", || {
         // SAFETY: the caller's promise.
         let (out, bytes) = unsafe { (Out::new("vectors", vectors)?, args::array("bytes", bytes, length)?) };
-        if count == 0 || length % count != 0 || length == 0 {
+        if count == 0 || !length.is_multiple_of(count) || length == 0 {
             return Err(Error::invalid(format!("{length} bytes are not {count} vectors of one size")));
         }
         let all = bytes.chunks_exact(length / count).map(Embedding::from_bytes).collect::<Result<_>>()?;

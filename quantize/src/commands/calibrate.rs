@@ -13,9 +13,9 @@ use crate::eval::encode;
 use crate::{files, read, tie, weights};
 
 /// Arguments of `calibrate`.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct CalibrateArgs {
-    /// The FP32 ONNX model.
+    /// The FP32 or FP16 ONNX model, or a hub folder with one.
     model: PathBuf,
     /// Its tokenizer.json; the one beside the model by default.
     #[arg(long)]
@@ -45,6 +45,8 @@ const LEAST: usize = 16;
 
 /// Runs it.
 pub fn run(a: &CalibrateArgs) -> Result<()> {
+    let a = &CalibrateArgs { model: files::model_file(&a.model)?, ..a.clone() };
+    files::writable(&a.out)?;
     let rows = sample(&read_examples(&a.texts, None)?, a.samples, a.seed);
     if rows.len() < LEAST {
         return Err(Error::invalid(format!(

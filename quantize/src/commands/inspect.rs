@@ -1,5 +1,6 @@
 //! `inspect`: what a model is, and the proof that it carries.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -45,11 +46,14 @@ pub fn run(a: &InspectArgs) -> Result<()> {
 /// Every node that holds weights: name, operator, type and number of its largest constant, bytes of all.
 fn layers(g: &Graph) -> Vec<Value> {
     let mut out = vec![];
+    let mut counted = HashSet::new();
     for n in &g.nodes {
-        let constants = n.inputs.iter().flatten().filter_map(|v| g.constant(*v));
         let (mut bytes, mut largest) = (0usize, None);
-        for t in constants {
-            bytes += t.bytes().len();
+        for (v, t) in n.inputs.iter().flatten().filter_map(|v| Some((v, g.constant(*v)?))) {
+            // A table that is read twice is there once.
+            if counted.insert(*v) {
+                bytes += t.bytes().len();
+            }
             if largest.is_none_or(|(b, _)| t.bytes().len() > b) {
                 largest = Some((t.bytes().len(), t.dtype));
             }
@@ -136,7 +140,7 @@ fn print(f: &Value, all_layers: bool) {
                     text(&h["name"]),
                     text(&h["task"]),
                     list(&h["labels"]).len(),
-                    h["temperature"],
+                    h["temperature"].as_f64().unwrap_or(1.0) as f32,
                     thresholds.map_or(String::new(), |t| format!(", thresholds {}", text(&json!(t))))
                 ),
             );

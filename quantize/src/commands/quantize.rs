@@ -20,9 +20,9 @@ use crate::weights::{Activations, Method, Range, Rounding};
 use crate::{eval, files, gates, graph, read, weights};
 
 /// Arguments of `quantize`.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct QuantizeArgs {
-    /// The FP32 or FP16 ONNX model.
+    /// The FP32 or FP16 ONNX model, or a hub folder with one.
     pub(super) model: PathBuf,
     /// The heads, as in a bundle's manifest: a JSON list, or an object with the list under "heads".
     #[arg(long)]
@@ -195,6 +195,7 @@ struct Case {
 
 /// Runs it; false if `--auto` found nothing that passes the gate.
 pub fn run(a: &QuantizeArgs) -> Result<bool> {
+    let a = &QuantizeArgs { model: files::model_file(&a.model)?, ..a.clone() };
     // Everything that can be wrong with small files is found before the long work.
     let heads = read_heads(&a.heads)?;
     let tokenizer_json = read(&a.tokenizer)?;

@@ -1,5 +1,7 @@
 //! Linear layers in every form: float, weights with QDQ, dynamic integer, ONNX Runtime's fused ones.
 
+use std::borrow::Cow;
+
 use super::chain::Quant;
 use super::{Kind, Low, Lowering, Semantics};
 use crate::error::{Error, Result};
@@ -357,7 +359,10 @@ fn wire_linear(
             );
         }
         _ => {
-            let f = w.to_f32();
+            let f = match &w.data {
+                WeightData::Float(f) => Cow::Borrowed(f),
+                WeightData::Int8 { .. } => Cow::Owned(w.to_f32()),
+            };
             let len = kernels::pack::packed_len_f32(w.n, w.k)
                 .ok_or_else(|| Error::exhausted(format!("layer `{name}` is too large")))?;
             let mut packed = vec![0f32; len];

@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Sizes of an installed package beside the committed ones: ci/ledger.py PREFIX --profile NAME [--target T] [--bless]
+
+The ledger is ffi/c/sizes.toml, in bytes. More than 2 % above it fails; more than 2 % below asks for a new entry. An
+entry that is not there fails: who adds a target says what it costs.
+"""
+import argparse
+import pathlib
+import subprocess
+import sys
+import tomllib
+
+LEDGER = pathlib.Path(__file__).resolve().parent.parent / "ffi/c/sizes.toml"
+TOLERANCE = 0.02
+HEAD = """# Bytes of the C library, stripped: `shared` is libpocketbert.so, `static` libpocketbert.a, `program` what a program that
+# classifies grows by when it links the static library with --gc-sections. ci/ledger.py compares, with 2 % of tolerance.
+"""
+
+
+def host() -> str:
+    out = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
+    return next(line.split()[1] for line in out.splitlines() if line.startswith("host:"))
+
+
+def main() -> None:
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("prefix", type=pathlib.Path)
+    args.add_argument("--profile", default="ship")
+    args.add_argument("--target", default=host())
+    args.add_argument("--program", type=pathlib.Path)
+    args.add_argument("--bless", action="store_true")
+    args = args.parse_args()
+    sizes = {}
+    for file in (args.prefix / "lib").glob("libpocketbert.so.*.*.*"):
+        sizes["shared"] = file.stat().st_size
+    sizes["static"] = (args.prefix / "lib/libpocketbert.a").stat().st_size
+    if args.program:
+        sizes["program"] = args.program.stat().st_size
+    ledger = tomllib.loads(LEDGER.read_text()) if LEDGER.exists() else {}
+    entry = ledger.setdefault(args.profile, {}).setdefault(args.target, {})
+    bad = False
+    for what, size in sizes.items():
+        old = entry.get(what)
+        change = (size - old) / old if old else None
+        print(f"{args.profile} {args.target} {what}: {size} bytes" + (f", {change:+.1%}" if change is not None else ", no entry"))
+        if change is None or abs(change) > TOLERANCE:
+            bad = True
+        entry[what] = size
+    if args.bless:
+        lines = [HEAD]
+        for profile, targets in sorted(ledger.items()):
+            for target, values in sorted(targets.items()):
+                lines.append(f"[{profile}.{target}]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()))
+        LEDGER.write_text("\n".join(lines))
+    elif bad:
+        sys.exit("the ledger says otherwise: if the change is meant, run this with --bless and commit ffi/c/sizes.toml")
+
+
+main()
