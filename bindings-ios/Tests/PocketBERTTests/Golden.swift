@@ -257,7 +257,7 @@ struct Answering {
     private func answer() async throws -> [[String: Any]]? {
         let task = try QuestionAnswerer(model: model, head: c.head)
         let options = AnswerOptions(
-            topK: int("top_k") ?? 1, longestAnswer: int("max_tokens") ?? 15,
+            topK: int("top_k") ?? 1, longestAnswer: int("max_tokens") ?? 30,
             wholeWords: c.options["whole_words"] as? Bool ?? true, noAnswerMargin: float("no_answer"),
             windows: c.windows ?? .init())
         let found = try await task.answer(c.pairs.map { (question: $0.0, context: $0.1) }, options: options)

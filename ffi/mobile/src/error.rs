@@ -59,6 +59,8 @@ pub fn guard<T>(f: impl FnOnce() -> pocketbert::Result<T>) -> Result<T> {
         Ok(result) => Ok(result?),
         Err(_) => {
             let place = PLACE.take().map_or(String::new(), |(file, line)| format!(" at {file}:{line}"));
+            // Not in the hook: a log sink that panics there would end the process.
+            log::error!("panic{place}");
             Err(Error::internal(format!("a panic inside the library{place}: please report it")).into())
         }
     }
@@ -77,7 +79,6 @@ fn quiet_panics() {
                 // File names of the build are no secret; the text that was read is.
                 let file = Box::leak(short(at.file()).to_string().into_boxed_str());
                 PLACE.set(Some((file, at.line())));
-                log::error!("panic at {file}:{}", at.line());
             }
         }));
     });

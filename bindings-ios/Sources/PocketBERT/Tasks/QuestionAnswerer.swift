@@ -16,9 +16,9 @@ public struct AnswerOptions: Sendable, Hashable {
     /// How the call runs.
     public var call: CallOptions
 
-    /// The best answer of at most 15 tokens.
+    /// The best answer of at most 30 tokens.
     public init(
-        topK: Int = 1, longestAnswer: Int = 15, wholeWords: Bool = true, noAnswerMargin: Float? = nil,
+        topK: Int = 1, longestAnswer: Int = 30, wholeWords: Bool = true, noAnswerMargin: Float? = nil,
         windows: Windowing = .init(), call: CallOptions = .init()
     ) {
         self.topK = topK
