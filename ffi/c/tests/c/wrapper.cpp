@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
         CHECK(intent);
         CHECK(model.tokenize("book a table").size() == 5);
         CHECK(model.state() == POCKETBERT_PREWARMED && model.facts().heads > 0);
-        CHECK(model.metrics().find("tag") != std::string::npos && !model.diagnostics().empty());
+        CHECK(model.metrics().find("token-classification") != std::string::npos && !model.diagnostics().empty());
         model.self_test();
         model.trim();
 
