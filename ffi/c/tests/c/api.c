@@ -186,7 +186,7 @@ static void float_mode(const pocketbert_model *m, uint64_t expected) {
     unsigned csr = __builtin_ia32_stmxcsr();
     __builtin_ia32_ldmxcsr(csr | 0x8040); /* flush to zero, denormals are zero */
     CHECK(answers_of(m) == expected);
-    CHECK((__builtin_ia32_stmxcsr() & 0x8040) == 0x8040);
+    CHECK(getenv("NO_FLUSH_MODES") || (__builtin_ia32_stmxcsr() & 0x8040) == 0x8040);
     __builtin_ia32_ldmxcsr(csr);
 #endif
 }
