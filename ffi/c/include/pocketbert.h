@@ -1100,6 +1100,10 @@ typedef struct pocketbert_fill_mask_options {
      */
     const char *head;
     /*
+     Read texts of any length in windows; NULL: a text that is too long is cut.
+     */
+    const struct pocketbert_window_options *window;
+    /*
      Threads, kernels, stopping; NULL for the defaults.
      */
     const struct pocketbert_call_options *call;
@@ -1696,6 +1700,10 @@ typedef struct pocketbert_zero_shot_options {
      The head's name; NULL for the bundle's choice.
      */
     const char *head;
+    /*
+     Read texts of any length in windows; NULL: a text that is too long is cut.
+     */
+    const struct pocketbert_window_options *window;
     /*
      Threads, kernels, stopping; NULL for the defaults.
      */

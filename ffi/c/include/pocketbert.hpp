@@ -328,6 +328,7 @@ struct FillMaskOptions {
     pocketbert_truncation truncation = POCKETBERT_TRUNCATE_HEAD;
     uint32_t max_length = 0;
     std::string head;
+    std::optional<Window> window;
     Call call;
 };
 
@@ -351,6 +352,7 @@ struct ZeroShotOptions {
     pocketbert_truncation truncation = POCKETBERT_TRUNCATE_HEAD;
     uint32_t max_length = 0;
     std::string head;
+    std::optional<Window> window;
     Call call;
 };
 
@@ -687,7 +689,7 @@ class Model {
     std::vector<MaskFill> fill_mask(const std::vector<std::string_view> &texts, const FillMaskOptions &o = {}) const {
         pocketbert_fill_mask_options c{};
         detail::check(pocketbert_fill_mask_options_default(&c));
-        detail::Running running(o.call);
+        detail::Running running(o.call, o.window);
         detail::Names targets(o.targets);
         c.top_k = o.top_k;
         c.truncation = o.truncation;
@@ -695,6 +697,7 @@ class Model {
         c.targets = targets.data();
         c.target_count = targets.size();
         c.head = detail::name(o.head);
+        c.window = running.window();
         c.call = running.call();
         auto t = detail::views(texts);
         pocketbert_mask_fill *r = nullptr;
@@ -736,7 +739,7 @@ class Model {
                                     const std::vector<std::string_view> &labels, const ZeroShotOptions &o = {}) const {
         pocketbert_zero_shot_options c{};
         detail::check(pocketbert_zero_shot_options_default(&c));
-        detail::Running running(o.call);
+        detail::Running running(o.call, o.window);
         c.top_k = o.top_k;
         c.threshold = detail::or_nan(o.threshold);
         c.multi_label = o.multi_label;
@@ -744,6 +747,7 @@ class Model {
         c.max_length = o.max_length;
         c.sentence = detail::name(o.sentence);
         c.head = detail::name(o.head);
+        c.window = running.window();
         c.call = running.call();
         auto t = detail::views(texts), l = detail::views(labels);
         pocketbert_zero_shot_labels *r = nullptr;

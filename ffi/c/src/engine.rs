@@ -70,13 +70,20 @@ pub(crate) trait Engine: Send + Sync {
         documents: &[&str],
         o: &RerankOptions,
     ) -> Result<Vec<Ranked>>;
-    fn fill_mask(&self, head: Option<&str>, texts: &[&str], o: &FillMaskOptions) -> Result<Vec<MaskFill>>;
+    fn fill_mask(
+        &self,
+        head: Option<&str>,
+        texts: &[&str],
+        o: &FillMaskOptions,
+        long: Option<&LongOptions>,
+    ) -> Result<Vec<MaskFill>>;
     fn zero_shot(
         &self,
         head: Option<&str>,
         texts: &[&str],
         labels: &[&str],
         o: &ZeroShotOptions,
+        long: Option<&LongOptions>,
     ) -> Result<Vec<ZeroShot>>;
     fn analyze(&self, texts: &[&str], o: &AnalyzeOptions) -> Result<Vec<Analysis>>;
     fn tokenize(
@@ -415,8 +422,17 @@ impl Engine for Real {
         self.ask(&self.rerank, head, |t| t.rank_with(query, documents, o))
     }
 
-    fn fill_mask(&self, head: Option<&str>, texts: &[&str], o: &FillMaskOptions) -> Result<Vec<MaskFill>> {
-        self.ask(&self.fill_mask, head, |t| t.fill_batch_with(texts, o))
+    fn fill_mask(
+        &self,
+        head: Option<&str>,
+        texts: &[&str],
+        o: &FillMaskOptions,
+        long: Option<&LongOptions>,
+    ) -> Result<Vec<MaskFill>> {
+        self.ask(&self.fill_mask, head, |t| match long {
+            None => t.fill_batch_with(texts, o),
+            Some(long) => texts.iter().map(|x| t.fill_long(x, o, long)).collect(),
+        })
     }
 
     fn zero_shot(
@@ -425,8 +441,12 @@ impl Engine for Real {
         texts: &[&str],
         labels: &[&str],
         o: &ZeroShotOptions,
+        long: Option<&LongOptions>,
     ) -> Result<Vec<ZeroShot>> {
-        self.ask(&self.zero_shot, head, |t| t.classify_batch_with(texts, labels, o))
+        self.ask(&self.zero_shot, head, |t| match long {
+            None => t.classify_batch_with(texts, labels, o),
+            Some(long) => texts.iter().map(|x| t.classify_long(x, labels, o, long)).collect(),
+        })
     }
 
     fn analyze(&self, texts: &[&str], o: &AnalyzeOptions) -> Result<Vec<Analysis>> {

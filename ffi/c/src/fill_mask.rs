@@ -7,7 +7,9 @@ use pocketbert::tasks::{FillMaskOptions, MaskFill};
 
 use crate::args::{self, At, Out, Sized, Strings, element, pocketbert_text};
 use crate::boundary::call;
-use crate::call::{call_options, pocketbert_call_options, some, truncation};
+use crate::call::{
+    call_options, pocketbert_call_options, pocketbert_window_options, some, truncation, window_options,
+};
 use crate::error::Failure;
 use crate::handle::{self, Kind, Object};
 use crate::model::{of, pocketbert_model};
@@ -33,6 +35,8 @@ pub struct pocketbert_fill_mask_options {
     pub target_count: usize,
     /// The head's name; NULL for the bundle's choice.
     pub head: *const c_char,
+    /// Read texts of any length in windows; NULL: a text that is too long is cut.
+    pub window: *const pocketbert_window_options,
     /// Threads, kernels, stopping; NULL for the defaults.
     pub call: *const pocketbert_call_options,
 }
@@ -49,6 +53,7 @@ unsafe impl Sized for pocketbert_fill_mask_options {
             targets: std::ptr::null(),
             target_count: 0,
             head: std::ptr::null(),
+            window: std::ptr::null(),
             call: std::ptr::null(),
         }
     }
@@ -151,6 +156,8 @@ unsafe fn fill(
     // SAFETY: the caller's promise.
     let (call, head) = unsafe { (call_options(o.call)?, args::name("head", o.head)?) };
     // SAFETY: the caller's promise.
+    let long = unsafe { window_options(o.window) }?;
+    // SAFETY: the caller's promise.
     let targets = unsafe { args::names("targets", o.targets, o.target_count) }?;
     let options = FillMaskOptions {
         top_k: o.top_k as usize,
@@ -159,7 +166,7 @@ unsafe fn fill(
         max_length: some(o.max_length),
         call: call.options.clone(),
     };
-    let answers = m.engine.fill_mask(head, &texts()?, &options)?;
+    let answers = m.engine.fill_mask(head, &texts()?, &options, long.as_ref())?;
     out.set(handle::insert(Filled::new(answers)?)?);
     Ok(())
 }

@@ -179,7 +179,13 @@ impl Engine for Stub {
         Ok((0..documents.len()).map(|index| Ranked { index, score: 1.0 / (index + 1) as f32 }).collect())
     }
 
-    fn fill_mask(&self, head: Option<&str>, texts: &[&str], o: &FillMaskOptions) -> Result<Vec<MaskFill>> {
+    fn fill_mask(
+        &self,
+        head: Option<&str>,
+        texts: &[&str],
+        o: &FillMaskOptions,
+        _: Option<&LongOptions>,
+    ) -> Result<Vec<MaskFill>> {
         known(head)?;
         stop(&o.call)?;
         let candidate = |t: &str| Candidate {
@@ -204,6 +210,7 @@ impl Engine for Stub {
         texts: &[&str],
         labels: &[&str],
         o: &ZeroShotOptions,
+        _: Option<&LongOptions>,
     ) -> Result<Vec<ZeroShot>> {
         known(head)?;
         stop(&o.call)?;

@@ -7,7 +7,10 @@ use pocketbert::tasks::{ZeroShot, ZeroShotOptions};
 
 use crate::args::{self, At, Out, Sized, Strings, element, pocketbert_text};
 use crate::boundary::call;
-use crate::call::{call_options, number, pocketbert_call_options, some, truncation};
+use crate::call::{
+    call_options, number, pocketbert_call_options, pocketbert_window_options, some, truncation,
+    window_options,
+};
 use crate::error::Failure;
 use crate::handle::{self, Kind, Object};
 use crate::model::{of, pocketbert_model};
@@ -34,6 +37,8 @@ pub struct pocketbert_zero_shot_options {
     pub sentence: *const c_char,
     /// The head's name; NULL for the bundle's choice.
     pub head: *const c_char,
+    /// Read texts of any length in windows; NULL: a text that is too long is cut.
+    pub window: *const pocketbert_window_options,
     /// Threads, kernels, stopping; NULL for the defaults.
     pub call: *const pocketbert_call_options,
 }
@@ -51,6 +56,7 @@ unsafe impl Sized for pocketbert_zero_shot_options {
             max_length: 0,
             sentence: std::ptr::null(),
             head: std::ptr::null(),
+            window: std::ptr::null(),
             call: std::ptr::null(),
         }
     }
@@ -131,6 +137,8 @@ unsafe fn judge(
     // SAFETY: the caller's promise.
     let (call, head) = unsafe { (call_options(o.call)?, args::name("head", o.head)?) };
     // SAFETY: the caller's promise.
+    let long = unsafe { window_options(o.window) }?;
+    // SAFETY: the caller's promise.
     let (sentence, labels) =
         unsafe { (args::name("sentence", o.sentence)?, args::texts("labels", labels.0, labels.1)?) };
     let mut options = ZeroShotOptions {
@@ -145,7 +153,7 @@ unsafe fn judge(
     if let Some(s) = sentence {
         options.template = s.to_string();
     }
-    let answers = m.engine.zero_shot(head, &texts()?, &labels, &options)?;
+    let answers = m.engine.zero_shot(head, &texts()?, &labels, &options, long.as_ref())?;
     out.set(handle::insert(Judged::new(answers)?)?);
     Ok(())
 }

@@ -306,7 +306,7 @@ fn ask(model: *const pocketbert_model, case: &Value, kernel: i32) -> Result<Vec<
             c.truncation = truncation(o);
             c.max_length = number(o, "max_length").unwrap_or(0);
             (c.targets, c.target_count) = k.names(&o["targets"]);
-            (c.head, c.call) = (head, call);
+            (c.head, c.window, c.call) = (head, window, call);
             let mut r = null_mut();
             // SAFETY: as above.
             ok(unsafe { pocketbert_fill_mask_batch(model, t, n, &c, &mut r) })?;
@@ -337,7 +337,7 @@ fn ask(model: *const pocketbert_model, case: &Value, kernel: i32) -> Result<Vec<
             c.truncation = truncation(o);
             c.max_length = number(o, "max_length").unwrap_or(0);
             c.sentence = k.string(&o["template"]);
-            (c.head, c.call) = (head, call);
+            (c.head, c.window, c.call) = (head, window, call);
             let (labels, label_count) = k.texts(labels.iter().map(String::as_str));
             let mut r = null_mut();
             // SAFETY: as above.
