@@ -258,7 +258,7 @@ impl MaskFiller {
     /// # Errors
     /// `InvalidArgument` for a text without a mask, `top_k` of 0, or a target that is no token of the vocabulary;
     /// `OutOfRange` where every mask is in what was cut off; `Cancelled` and `DeadlineExceeded` as the options
-    /// ask; those of [`Tokenizer::encode`].
+    /// ask; those of `Tokenizer::encode`.
     pub fn fill_with(&self, text: &str, options: &FillMaskOptions) -> Result<MaskFill> {
         self.fill_batch_with(&[text], options)?
             .pop()
