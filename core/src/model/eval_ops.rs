@@ -214,7 +214,7 @@ fn operator(node: &Node, ins: &[Option<&Val>]) -> Outs {
 }
 
 fn constant(node: &Node) -> Outs {
-    one(match node.attrs.values().next()? {
+    one(match node.constant_value()? {
         Attr::Tensor(t) if t.len() <= 1 << 16 => Val::known(t.shape.clone(), t.to_f64(), !t.dtype.is_float()),
         Attr::Tensor(t) => Val::opaque(t.shape.clone(), !t.dtype.is_float()),
         Attr::Int(i) => Val::known(vec![], vec![*i as f64], true),

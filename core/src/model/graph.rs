@@ -1,6 +1,6 @@
 //! A light graph over ONNX nodes: what the checks and the normaliser work on.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tensor::Tensor;
@@ -43,11 +43,18 @@ pub struct Node {
     pub inputs: Vec<Option<ValueId>>,
     /// Outputs; a `None` output is not wanted by anybody.
     pub outputs: Vec<Option<ValueId>>,
-    /// Attributes by name.
-    pub attrs: HashMap<String, Attr>,
+    /// Attributes by name; in order, so that whatever walks them does the same every time.
+    pub attrs: BTreeMap<String, Attr>,
 }
 
 impl Node {
+    /// What a `Constant` node makes, if it is of a kind that models use.
+    pub fn constant_value(&self) -> Option<&Attr> {
+        ["value", "value_int", "value_float", "value_ints", "value_floats"]
+            .iter()
+            .find_map(|name| self.attrs.get(*name))
+    }
+
     /// Input `i`, if the node has it.
     pub fn input(&self, i: usize) -> Option<ValueId> {
         self.inputs.get(i).copied().flatten()
@@ -123,7 +130,7 @@ pub struct Graph {
     /// Outputs, in order.
     pub outputs: Vec<ValueId>,
     /// Constants.
-    pub consts: HashMap<ValueId, Arc<Tensor>>,
+    pub consts: BTreeMap<ValueId, Arc<Tensor>>,
     /// Version of ONNX's own operator set.
     pub opset: i64,
     producer: Vec<Option<NodeId>>,

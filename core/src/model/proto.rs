@@ -304,8 +304,7 @@ pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) ->
             taken.insert(name.clone());
         }
     }
-    let mut consts: Vec<_> = g.consts.iter().filter(|(v, _)| used[**v]).collect();
-    consts.sort_by_key(|(v, _)| **v);
+    let consts = g.consts.iter().filter(|(v, _)| used[**v]);
     let mut omitted = std::collections::HashSet::new();
     let mut initializer = vec![];
     for (&v, t) in consts {
@@ -333,8 +332,6 @@ pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) ->
         _ => String::new(),
     };
     let node = |n: &Node| {
-        let mut attrs: Vec<_> = n.attrs.iter().collect();
-        attrs.sort_by_key(|(k, _)| k.as_str());
         let mut input: Vec<String> = n.inputs.iter().map(name).collect();
         while input.last().is_some_and(|s| s.is_empty()) {
             input.pop();
@@ -345,7 +342,7 @@ pub fn to_model(g: &Graph, mut place: impl FnMut(ValueId, &Tensor) -> Stored) ->
             name: n.name.clone(),
             op_type: n.op.clone(),
             domain: n.domain.clone(),
-            attribute: attrs.into_iter().map(|(k, a)| attr_proto(k, a)).collect(),
+            attribute: n.attrs.iter().map(|(k, a)| attr_proto(k, a)).collect(),
             doc_string: String::new(),
         }
     };

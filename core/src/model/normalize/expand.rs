@@ -96,7 +96,7 @@ fn requantized(g: &Graph, d: &Node, q: &Node) -> Option<Tensor> {
 }
 
 fn constant(n: &Node) -> Option<std::sync::Arc<Tensor>> {
-    let t = match n.attrs.values().next()? {
+    let t = match n.constant_value()? {
         Attr::Tensor(t) => return Some(t.clone()),
         Attr::Int(i) => Tensor::from_i64(vec![], &[*i]),
         Attr::Float(f) => Tensor::from_f32(vec![], &[*f]),
@@ -391,5 +391,22 @@ mod tests {
         // Thirteen bytes of constants allow three copies of four.
         let many = graph(100);
         assert_eq!(many.outputs.iter().filter(|o| many.constant(**o).is_some()).count(), 3);
+    }
+
+    /// ONNX allows a `Constant` one attribute. One more, of any name, must not take its place: not even sometimes.
+    #[test]
+    fn a_constant_is_what_its_value_says() {
+        for other in ["activation", "zero", "sparse_value"] {
+            let value =
+                ("value", Attr::Tensor(Tensor::from_i8(vec![2], &[1, 0]).map(std::sync::Arc::new).unwrap()));
+            let attrs = vec![(other, Attr::Int(7)), value];
+            let mut g = Graph::default();
+            let made = g.add_node("Constant", "", "c", vec![], attrs);
+            let alone = g.add_node("Constant", "", "d", vec![], vec![(other, Attr::Int(7))]);
+            g.outputs = vec![made, alone];
+            let g = expand(&g).unwrap();
+            assert_eq!(g.constant(made).map(|t| t.to_i64()), Some(vec![1, 0]), "beside `{other}`");
+            assert!(g.constant(alone).is_none(), "`{other}` alone");
+        }
     }
 }
