@@ -26,7 +26,8 @@ fuzz_target!(|data: &[u8]| {
     let mut units = vec![0; text.len() + 1];
     for (at, c) in text.char_indices() {
         let next = at + c.len_utf8();
-        units[at + 1..=next].fill(units[at] + c.len_utf16());
+        let after = units[at] + c.len_utf16();
+        units[at + 1..=next].fill(after);
     }
     let mapper = SpanMapper::new(&text);
     for span in &all.offsets {
