@@ -9,7 +9,7 @@ symbols (apple-symbols.txt). A check build proves formats, symbols and versions;
 file CHECK-BUILD beside the result.
 
 Needs Rust with the targets below (`rustup target add`; where a target's standard library cannot be had, its source by
-`rustup component add rust-src`) and, on Linux, clang-19, lld-19 and llvm-19.
+`rustup component add rust-src`) and, on Linux, clang-19, lld-19 and llvm-19 with dsymutil.
 """
 
 import argparse
@@ -134,6 +134,32 @@ def link_dynamic(slice_name, arch, library, out):
     run(command)
 
 
+def debug_symbols(parts, folder):
+    """Makes the slice's dSYM, which turns a crash report's addresses into lines, and strips the libraries.
+
+    parts: (architecture, dynamic library). dsymutil joins architectures by `lipo`, which is not everywhere: so one by one.
+    """
+    bundle = folder / "dSYMs" / f"{MODULE}.framework.dSYM"
+    dwarf = []
+    for arch, library in parts:
+        one = library.with_suffix(".dSYM")
+        run([*(["xcrun", "dsymutil"] if MAC else ["dsymutil-19"]), library, "-o", one])
+        dwarf.append((arch, one / "Contents" / "Resources" / "DWARF" / library.name))
+        run([*(["xcrun", "strip"] if MAC else ["llvm-strip-19"]), "-S", library])
+    (bundle / "Contents" / "Resources" / "DWARF").mkdir(parents=True)
+    fat(bundle / "Contents" / "Resources" / "DWARF" / MODULE, dwarf)
+    plist = {
+        "CFBundleDevelopmentRegion": "English",
+        "CFBundleIdentifier": f"com.apple.xcode.dsym.{IDENTIFIER}",
+        "CFBundleInfoDictionaryVersion": "6.0",
+        "CFBundlePackageType": "dSYM",
+        "CFBundleShortVersionString": version(),
+        "CFBundleSignature": "????",
+        "CFBundleVersion": "1",
+    }
+    (bundle / "Contents" / "Info.plist").write_bytes(plistlib.dumps(plist))
+
+
 def framework(slice_name, libraries, folder):
     """Lays out the dynamic framework of one slice."""
     top = folder / f"{MODULE}.framework"
@@ -146,10 +172,11 @@ def framework(slice_name, libraries, folder):
         part = folder / f"{MODULE}-{arch}"
         link_dynamic(slice_name, arch, library, part)
         parts.append((arch, part))
+    debug_symbols(parts, folder)
     fat(inner / MODULE, parts)
     os.chmod(inner / MODULE, 0o755)
     for part in folder.glob(f"{MODULE}-*"):
-        part.unlink()
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
     headers(inner / "Headers", True)
     (inner / "Modules").mkdir()
     shutil.move(inner / "Headers" / "module.modulemap", inner / "Modules")
@@ -178,7 +205,9 @@ def entry(slice_name, dynamic):
         "SupportedArchitectures": [arch for _, arch in targets],
         "SupportedPlatform": platform,
     }
-    if not dynamic:
+    if dynamic:
+        e["DebugSymbolsPath"] = "dSYMs"
+    else:
         e["HeadersPath"] = "Headers"
     if variant:
         e["SupportedPlatformVariant"] = variant

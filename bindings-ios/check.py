@@ -7,6 +7,7 @@
 * Undefined symbols: none of a network. Exported ones: all that Swift calls, nothing of the C library, and of the
   dynamic variant nothing else.
 * The privacy manifest names exactly the required-reason APIs that are used, and exactly our reasons.
+* Debug symbols are of the same build as the dynamic library beside them.
 * Headers and module maps are namespaced; notices are there; sizes are as in the ledger.
 
 Needs llvm-19 and lld-19 (on a Mac: Xcode's tools; linking is then left to build-xcframework.py). Exit status 1 when
@@ -213,7 +214,7 @@ def check_xcframework(root, dynamic, sizes):
     for e in libraries:
         where = f"{root.name}/{e.get('LibraryIdentifier')}"
         needed = ["LibraryIdentifier", "LibraryPath", "SupportedArchitectures", "SupportedPlatform", "BinaryPath"]
-        lacks = [k for k in needed + ([] if dynamic else ["HeadersPath"]) if not e.get(k)]
+        lacks = [k for k in needed + ["DebugSymbolsPath" if dynamic else "HeadersPath"] if not e.get(k)]
         if not expect(not lacks, f"{where}: Info.plist lacks {', '.join(lacks)}"):
             continue
         variant = e.get("SupportedPlatformVariant")
@@ -221,6 +222,14 @@ def check_xcframework(root, dynamic, sizes):
         if not expect(slice_name, f"{where}: no such platform: {e['SupportedPlatform']} {variant or ''}"):
             continue
         check_slice(root / e["LibraryIdentifier"], e, slice_name, dynamic, where, sizes)
+
+
+def check_debug_symbols(binary, folder, where):
+    """The dSYM of a dynamic library is of this very build."""
+    dwarf = folder / "dSYMs" / f"{MODULE}.framework.dSYM" / "Contents" / "Resources" / "DWARF" / MODULE
+    if expect(dwarf.is_file(), f"{where}: no debug symbols"):
+        ours, theirs = ({(o.arch, o.uuid) for o in macho.objects(path)} for path in (binary, dwarf))
+        expect(ours == theirs, f"{where}: the debug symbols are of another build: {sorted(theirs)}, not {sorted(ours)}")
 
 
 def check_slice(folder, e, slice_name, dynamic, where, sizes):
@@ -234,6 +243,8 @@ def check_slice(folder, e, slice_name, dynamic, where, sizes):
         privacy = HERE / "Sources" / "PocketBERT" / "PrivacyInfo.xcprivacy"
     if not expect((folder / e["BinaryPath"]).is_file() and binary.is_file(), f"{where}: BinaryPath names no file"):
         return
+    if dynamic:
+        check_debug_symbols(binary, folder, where)
     counts = check_objects(binary, e["SupportedArchitectures"], slice_name, where)
     for arch in e["SupportedArchitectures"]:
         one = f"{where} ({arch})"

@@ -51,7 +51,7 @@ def compile_library(folder, slice_name, arch, code, minimum=None):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "x.c").write_text(code)
     triple = f"{arch}-apple-" + apple.TRIPLE_OS[slice_name].format(minimum or apple.MIN_OS[slice_name])
-    command = ["clang-19", f"--target={triple}", "-O1", "-w", "-c", folder / "x.c", "-o", folder / "x.o"]
+    command = ["clang-19", f"--target={triple}", "-O1", "-g", "-w", "-c", folder / "x.c", "-o", folder / "x.o"]
     subprocess.run([str(c) for c in command], check=True)
     library = folder / LIBRARY
     library.unlink(missing_ok=True)
@@ -205,6 +205,9 @@ def changes(build):
         "no reason": (manifest(lambda p: p[types][0].update(NSPrivacyAccessedAPITypeReasons=[])), "gives the reasons"),
         "tracking": (manifest(put("NSPrivacyTracking", True)), "tracking must be denied"),
         "a damaged library": (damage, "is no library"),
+        "no debug symbols": (lambda out: shutil.rmtree(out / DYNAMIC / "ios-arm64" / "dSYMs" / f"{MODULE}.framework.dSYM"), "no debug symbols"),
+        "debug symbols of another build": (
+            dynamic_from(build, source("arm64", more="int leak(void) { return 1; }"), "_leak\n"), "of another build"),
         "a size": (library_from(more="char more[9999] = {1};"), "in sizes.toml"),
     }
 

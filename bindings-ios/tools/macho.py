@@ -1,4 +1,4 @@
-"""Reads what Apple's object files say of themselves: architecture, platform, oldest system.
+"""Reads what Apple's object files say of themselves: architecture, platform, oldest system, UUID.
 
 Formats: <mach-o/fat.h>, <ar.h> with BSD's long names, <mach-o/loader.h>. llvm-otool takes a file of another
 architecture for the one that was asked for, so it cannot tell.
@@ -9,6 +9,7 @@ import struct
 from typing import Iterator, NamedTuple
 
 CPU = {(0x0100000C, 0): "arm64", (0x01000007, 3): "x86_64"}
+LC_UUID = 0x1B
 LC_BUILD_VERSION = 0x32
 # The way of before 2018, of objects for older systems: LC_VERSION_MIN_MACOSX, LC_VERSION_MIN_IPHONEOS. It names no
 # simulator; of an Intel CPU nothing else can be meant by iOS.
@@ -24,6 +25,8 @@ class Object(NamedTuple):
     # Number of its platform and (major, minor) of its oldest system; None where it does not say.
     platform: int | None
     oldest: tuple[int, int] | None
+    # What ties a linked library and its debug symbols together; empty for object files.
+    uuid: str
 
 
 def objects(path) -> Iterator[Object]:
@@ -61,14 +64,16 @@ def _archive(data, place, end):
 def _object(data, name, start):
     magic, cpu, sub, _, count, _, _ = struct.unpack_from("<IIIIIII", data, start)
     if magic != 0xFEEDFACF:
-        return Object(name, "no 64-bit Mach-O", None, None)
+        return Object(name, "no 64-bit Mach-O", None, None, "")
     arch = CPU.get((cpu, sub & 0xFFFFFF), f"cpu {cpu:#x}")
-    platform, oldest, place = None, None, start + 32
+    platform, oldest, uuid, place = None, None, "", start + 32
     for _ in range(count):
         command, size = struct.unpack_from("<II", data, place)
         if command == LC_BUILD_VERSION:
             platform, version = struct.unpack_from("<II", data, place + 8)
             oldest = (version >> 16, version >> 8 & 0xFF)
+        elif command == LC_UUID:
+            uuid = data[place + 8 : place + 24].hex()
         elif command in LC_VERSION_MIN:
             (version,) = struct.unpack_from("<I", data, place + 8)
             oldest = (version >> 16, version >> 8 & 0xFF)
@@ -76,4 +81,4 @@ def _object(data, name, start):
             if platform == IOS and arch == "x86_64":
                 platform = SIMULATOR
         place += size
-    return Object(name, arch, platform, oldest)
+    return Object(name, arch, platform, oldest, uuid)
