@@ -3,7 +3,7 @@
 
     bindings-ios/build-xcframework.py [--profile ship] [--out bindings-ios/build] [--slices ios,simulator,macos]
 
-On a Mac with Xcode this is the way that ships: Apple's SDKs, `lipo`, real linking. On Linux it is a check build: clang
+On a Mac with Xcode this is the way that ships: Apple's SDKs and linker. On Linux it is a check build: clang
 compiles for Apple's targets without their SDKs, and the dynamic variant is linked against a list of the system's
 symbols (apple-symbols.txt). A check build proves formats, symbols and versions; it must not ship, and says so in the
 file CHECK-BUILD beside the result.
@@ -76,9 +76,9 @@ def build_static(slice_name, target, arch, profile, installed):
 
 
 def fat(out, parts):
-    """Joins static libraries of several architectures into one file, as `lipo -create` does.
+    """Joins libraries of several architectures into one file, as `lipo -create` does.
 
-    parts: (architecture, path). llvm-lipo 19 does not take archives as large as these.
+    parts: (architecture, path). llvm-lipo 19 crashes on archives as large as these.
     """
     parts = [(arch, path.read_bytes()) for arch, path in parts]
     if len(parts) == 1:
