@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks what build-xcframework.py made: check.py [FOLDER] [--ledger sizes.toml] [--bless]
+"""Checks what build-xcframework.py made: check.py [FOLDER] [--bless]
 
 * Info.plist of the XCFrameworks and of every framework: the keys that Xcode and the App Store ask for.
 * Every object: architecture, platform, oldest system (tools/macho.py).
@@ -57,6 +57,7 @@ REASONS = {
 # Ours. C617.1: metadata of files inside the app's own containers; opening a model asks for its size.
 DECLARED = {FILE_TIMESTAMP: {"C617.1"}}
 TOLERANCE = 0.02
+SOURCES = HERE / "Sources"
 
 problems = []
 
@@ -152,7 +153,7 @@ def link(library, arch, slice_name, where):
 def used_categories(undefined):
     """The required-reason categories that symbols and our Swift sources use."""
     symbols = {s.split("$INODE64")[0] for s in undefined}
-    sources = "\n".join(p.read_text() for p in sorted((HERE / "Sources").rglob("*.swift")))
+    sources = "\n".join(p.read_text() for p in sorted(SOURCES.rglob("*.swift")))
     return {
         category
         for category, (names, swift) in REASONS.items()
@@ -240,7 +241,7 @@ def check_slice(folder, e, slice_name, dynamic, where, sizes):
         maps = sorted(str(p.relative_to(folder / e["HeadersPath"])) for p in folder.rglob("module.modulemap"))
         # At the root of Headers it would collide with every other library's.
         expect(maps == [f"{MODULE}/module.modulemap"], f"{where}: module maps at {maps}, not in a folder of their own")
-        privacy = HERE / "Sources" / "PocketBERT" / "PrivacyInfo.xcprivacy"
+        privacy = SOURCES / "PocketBERT" / "PrivacyInfo.xcprivacy"
     if not expect((folder / e["BinaryPath"]).is_file() and binary.is_file(), f"{where}: BinaryPath names no file"):
         return
     if dynamic:
@@ -281,11 +282,14 @@ def check_ledger(path, profile, sizes, bless):
 
 
 def main():
+    global SOURCES
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path, nargs="?", default=HERE / "build")
     parser.add_argument("--ledger", type=pathlib.Path, default=HERE / "sizes.toml")
+    parser.add_argument("--sources", type=pathlib.Path, default=SOURCES, help="the Swift sources and their privacy manifest")
     parser.add_argument("--bless", action="store_true", help="write the sizes into the ledger")
     args = parser.parse_args()
+    SOURCES = args.sources
     build = json.loads((args.folder / "build.json").read_text())
     sizes = {}
     check_xcframework(args.folder / "PocketBERT.xcframework", False, sizes)

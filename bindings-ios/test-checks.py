@@ -72,7 +72,8 @@ def make(out, build):
 
 def check(folder, bless=False):
     """What check.py prints, and its exit status."""
-    command = [sys.executable, HERE / "check.py", folder, "--ledger", folder / "sizes.toml"] + ["--bless"] * bless
+    command = [sys.executable, HERE / "check.py", folder, "--ledger", folder / "sizes.toml"]
+    command += ["--sources", folder / "Sources"] + ["--bless"] * bless
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     return done.stdout + done.stderr, done.returncode
 
@@ -128,6 +129,21 @@ def manifest(change):
     return lambda out: edit_plist(
         out / DYNAMIC / "ios-arm64" / f"{MODULE}.framework" / "PrivacyInfo.xcprivacy", change
     )
+
+
+def source_manifest(change):
+    """A change of the manifest that goes with the static variant."""
+    return lambda out: edit_plist(out / "Sources" / "PocketBERT" / "PrivacyInfo.xcprivacy", change)
+
+
+def swift(line):
+    """A change: the Swift sources have another line."""
+
+    def change(out):
+        with open(out / "Sources" / "PocketBERT" / "Library.swift", "a") as f:
+            f.write(line + "\n")
+
+    return change
 
 
 def framework_plist(change):
@@ -200,6 +216,12 @@ def changes(build):
         "a category is used and not declared": (
             dynamic_from(build, boot), "the library uses ['NSPrivacyAccessedAPICategoryFileTimestamp', 'NSPrivacyAccessedAPICategorySystemBootTime']"),
         "a category is declared and no longer used": (dynamic_from(build, nothing), "the library uses []"),
+        "Swift uses a category that is not declared": (
+            swift("let started = ProcessInfo.processInfo.systemUptime"), "NSPrivacyAccessedAPICategorySystemBootTime']"),
+        "a category is not declared, static": (source_manifest(put(types, [])), "PocketBERT.xcframework/ios-arm64 (arm64): declares []"),
+        "a category is declared and not used, static": (
+            source_manifest(lambda p: p[types].append(reason("DiskSpace", "E174.1"))),
+            "DiskSpace', 'NSPrivacyAccessedAPICategoryFileTimestamp'], the library uses"),
         "a reason too many": (
             manifest(lambda p: p[types][0]["NSPrivacyAccessedAPITypeReasons"].append("DDA9.1")), "gives the reasons"),
         "no reason": (manifest(lambda p: p[types][0].update(NSPrivacyAccessedAPITypeReasons=[])), "gives the reasons"),
@@ -227,6 +249,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         good, broken = pathlib.Path(folder) / "good", pathlib.Path(folder) / "broken"
         make(good, build)
+        shutil.copytree(HERE / "Sources", good / "Sources")
         said, status = check(good, bless=True)
         if status:
             sys.exit(f"check.py refuses what is right:\n{said}")
