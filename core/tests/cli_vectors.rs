@@ -73,6 +73,31 @@ fn documents_are_ranked_from_arguments_and_standard_input() {
 }
 
 #[test]
+fn long_documents_are_ranked_by_their_best_window() {
+    let music = "add this song to my playlist. ".repeat(30);
+    let documents = format!("{music}\n{music} will it rain in Paris tomorrow? {music}\nplay some jazz");
+    let ranked = |more: &[&str]| -> Vec<Value> {
+        let out = good(&[&["rerank", "weather tomorrow", "--json", "-"], more].concat(), &documents);
+        out.lines().map(json).collect()
+    };
+    let best = ranked(&["--long", "--window", "32"]);
+    assert_eq!(best[0]["index"], 1);
+    let mean = ranked(&["--long", "--window", "32", "--merge", "mean"]);
+    let score = |all: &[Value], index: usize| {
+        let found = all.iter().find(|r| r["index"] == index);
+        found.unwrap()["score"].as_f64().unwrap()
+    };
+    assert!(score(&mean, 1) < score(&best, 1));
+    // What fits in a window has the usual score.
+    assert_eq!(score(&best, 2), score(&ranked(&[]), 2));
+    for (bad, why) in [(&["--merge", "vote"][..], "vote"), (&["--window", "2"], "room")] {
+        let (code, _, err) = pocketbert(&[&["rerank", "x", "y", "--long"], bad].concat(), "");
+        assert!(code == 2 && err.contains(why), "{err}");
+    }
+    assert_eq!(pocketbert(&["rerank", "x", "y", "--window", "9"], "").0, 2);
+}
+
+#[test]
 fn masks_are_filled_and_targets_chosen() {
     let a = json(&good(&["fill-mask", "will it [MASK] in [MASK]", "--json", "--top-k", "3"], ""));
     let masks = a["masks"].as_array().unwrap();

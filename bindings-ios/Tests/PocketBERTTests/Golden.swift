@@ -335,6 +335,7 @@ struct Answering {
     }
 
     private func rerank() async throws -> [[String: Any]]? {
+        if c.windows != nil { return nil }
         let task = try Reranker(model: model, head: c.head)
         let query = c.json["query"] as? String ?? ""
         let ranked = try await task.rank(c.texts, by: query, options: .init(topK: int("top_k")))
@@ -384,6 +385,7 @@ struct Answering {
     }
 
     private func analyze() async throws -> [[String: Any]]? {
+        if c.windows != nil { return nil }
         let task = try Analyzer(model: model)
         let options = AnalyzeOptions(
             heads: strings("heads") ?? [], topK: int("top_k"), question: c.options["question"] as? String,

@@ -9,9 +9,9 @@ use super::args::Analyze;
 use super::feed::Texts;
 use super::io::visible;
 use super::terminal::{Look, Paint, bar, pad, shorten, width};
-use super::{Outcome, classify, load, metrics};
+use super::{Outcome, classify, load, metrics, window};
 use crate::tasks::{
-    Analysis, AnalyzeOptions, Analyzer, CallOptions, Classification, HeadAnalysis, HeadAnswer,
+    Analysis, AnalyzeOptions, Analyzer, CallOptions, Classification, HeadAnalysis, HeadAnswer, LongOptions,
 };
 use crate::tasks::{Answer, Answers, Embedding, Tagged};
 
@@ -19,26 +19,53 @@ use crate::tasks::{Answer, Answers, Embedding, Tagged};
 const BAR: usize = 20;
 
 pub fn analyze(a: &Analyze) -> Outcome {
-    let texts = Texts::open(a.text.as_deref(), a.file.as_deref())?;
+    let texts = match a.windows.long {
+        true => None,
+        false => Some(Texts::open(a.text.as_deref(), a.file.as_deref())?),
+    };
     let path = match &a.model {
         Some(p) => p.clone(),
         None => load::default_model()?,
     };
     let analyzer = Analyzer::from_model(Arc::new(load::open(&path, &a.open, false)?))?;
-    let done = answer(a, texts, &analyzer);
+    let done = match texts {
+        None => answer_long(a, &analyzer),
+        Some(texts) => answer(a, texts, &analyzer),
+    };
     metrics::write(a.metrics.as_deref(), &analyzer.snapshots())?;
     done
 }
 
-fn answer(a: &Analyze, texts: Texts, analyzer: &Analyzer) -> Outcome {
-    let options = AnalyzeOptions {
+fn options(a: &Analyze) -> AnalyzeOptions {
+    AnalyzeOptions {
         heads: a.heads.clone(),
         question: a.question.clone(),
         top_k: a.top_k.or((!a.json).then_some(3)),
         truncation: a.truncation.into(),
         call: CallOptions { threads: a.engine.threads, kernel: a.engine.kernel, ..CallOptions::default() },
         ..AnalyzeOptions::default()
-    };
+    }
+}
+
+/// All input as one text.
+fn answer_long(a: &Analyze, analyzer: &Analyzer) -> Outcome {
+    let text = window::whole(a.text.as_deref(), a.file.as_deref())?;
+    let long = LongOptions { merge: a.merge, ..a.windows.options() };
+    let answer = analyzer.analyze_long(&text, &options(a), &long)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match a.json {
+        true => writeln!(out, "{}", to_json(&answer)?)?,
+        false => out.write_all(picture(&text, &answer, Paint::stdout()).as_bytes())?,
+    }
+    out.flush()?;
+    if !a.json && a.heads.is_empty() {
+        tell_others(analyzer)?;
+    }
+    Ok(())
+}
+
+fn answer(a: &Analyze, texts: Texts, analyzer: &Analyzer) -> Outcome {
+    let options = options(a);
     let paint = Paint::stdout();
     let mut out = BufWriter::new(std::io::stdout().lock());
     let (many, mut first) = (texts.many(), true);
@@ -96,7 +123,8 @@ fn picture(text: &str, a: &Analysis, paint: Paint) -> String {
     let mut out = String::new();
     let cut = if a.truncated { format!("cut to {} tokens", a.token_count) } else { String::new() };
     let room = paint.columns.saturating_sub(width(&cut) + 2);
-    let title = shorten(&visible(text), room);
+    let start: String = text.chars().take(room.saturating_mul(4).saturating_add(64)).collect();
+    let title = shorten(&visible(&start), room);
     out.push_str(&paint.paint(Look::Bold, &title));
     if !cut.is_empty() {
         out.push_str(&format!("  {}", paint.paint(Look::Dim, &cut)));

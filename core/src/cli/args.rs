@@ -135,6 +135,7 @@ Examples:
   pocketbert analyze \"what a lovely film\" --heads sentiment,spam --json
   pocketbert analyze \"Ada wrote it in 1843.\" --question \"Who wrote it?\"
   pocketbert analyze --file reviews.txt --json > analyses.jsonl
+  pocketbert analyze --file report.txt --long            the whole file is one text, read in windows
 
 The model is --model, else $POCKETBERT_MODEL, else models/everyday.pbert. All heads together cost one run of the
 encoder. Colours are for terminals only; NO_COLOR=1 turns them off. Of several texts, one a line, each is answered
@@ -162,8 +163,13 @@ pub struct Analyze {
     #[arg(long, value_name = "N")]
     pub top_k: Option<usize>,
     /// What to keep of a text that is too long
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "long")]
     pub truncation: Cut,
+    #[command(flatten)]
+    pub windows: super::window::Windowed,
+    /// With --long, how windows become one answer: mean, weighted, max, vote (labels only)
+    #[arg(long, value_name = "M", default_value = "weighted", value_parser = merge, requires = "long")]
+    pub merge: crate::tasks::WindowMerge,
     /// One JSON object per text
     #[arg(long)]
     pub json: bool,

@@ -10,7 +10,7 @@ use super::args::{Cut, Engine, Open, positive};
 use super::io::{Lines, visible};
 use super::{Outcome, load};
 use crate::error::{Error, Result};
-use crate::tasks::{RerankOptions, Reranker};
+use crate::tasks::{LongOptions, RerankOptions, Reranker, WindowMerge};
 
 const HELP: &str = "\
 Examples:
@@ -18,6 +18,7 @@ Examples:
   pocketbert rerank \"when was it built\" --file paragraphs.txt --top-k 3
   grep -h built *.txt | pocketbert rerank \"when was it built\" - --json
   pocketbert rerank \"…\" --file d.txt --model ms-marco-MiniLM/     a cross-encoder ranks pairs
+  pocketbert rerank \"…\" --file articles.txt --long               long documents by their best window
 
 One document a line: its score, its number (from 1) and itself, the best first. Scores are cosines of vectors; of a
 head that reads pairs what it gives. The model is --model, else $POCKETBERT_MODEL, else models/everyday.pbert.";
@@ -45,6 +46,19 @@ pub struct Rerank {
     /// What to keep of a text that is too long
     #[arg(long, value_enum, default_value_t)]
     pub truncation: Cut,
+    /// Read documents that are longer than the model in overlapping windows; --truncation is for the query
+    #[arg(long)]
+    pub long: bool,
+    /// Tokens of a window, special tokens (and, of a head that reads pairs, the query) included [default: what the
+    /// model takes]
+    #[arg(long, value_name = "N", requires = "long", value_parser = positive)]
+    pub window: Option<usize>,
+    /// Tokens from the start of a window to the start of the next [default: half a window]
+    #[arg(long, value_name = "N", requires = "long", value_parser = positive)]
+    pub stride: Option<usize>,
+    /// With --long, how the scores of windows become one: max, mean, weighted
+    #[arg(long, value_name = "M", default_value = "max", value_parser = super::args::merge, requires = "long")]
+    pub merge: WindowMerge,
     /// One JSON object per document
     #[arg(long)]
     pub json: bool,
@@ -76,7 +90,13 @@ pub fn rerank(a: &Rerank) -> Outcome {
         call: a.engine.call(),
     };
     let refs: Vec<&str> = documents.iter().map(String::as_str).collect();
-    let ranked = ranker.rank_with(&a.query, &refs, &options)?;
+    let ranked = match a.long {
+        true => {
+            let long = LongOptions { window: a.window, stride: a.stride, merge: a.merge, progress: None };
+            ranker.rank_long(&a.query, &refs, &options, &long)?
+        }
+        false => ranker.rank_with(&a.query, &refs, &options)?,
+    };
     let mut out = BufWriter::new(std::io::stdout().lock());
     for r in &ranked {
         let document = refs.get(r.index).copied().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! [`Analyzer`]: several heads of one model, one run of its encoder per text.
 
+mod long;
 mod readers;
 
 use std::path::Path;
@@ -219,18 +220,8 @@ impl Analyzer {
 
     fn run(&self, texts: &[&str], options: &AnalyzeOptions) -> Result<Vec<Analysis>> {
         self.session.observe(texts.len(), |model, heads| {
-            let chosen = heads.chosen(&options.heads)?;
             let own = options.own();
-            let mut parts: Vec<(&Reader, Option<Part>)> = vec![];
-            for &r in &chosen {
-                let reader = &heads.readers[r];
-                let part = reader.part(model, &own)?;
-                if part.is_some() || options.question.is_some() {
-                    parts.push((reader, part));
-                } else if options.heads.contains(&reader.name) {
-                    return Err(Error::invalid(format!("head `{}` needs a `question`", reader.name)));
-                }
-            }
+            let mut parts = heads.asked(model, options, &own)?;
             let version = &model.info().version;
             let empty = || Analysis {
                 heads: vec![],

@@ -352,7 +352,7 @@ impl QuestionAnswerer {
                     raw.null_score = raw.null_score.min(scores.null_score);
                     raw.windows += 1;
                     raw.tokens += w.encoding.len();
-                    options.long.report(raw.windows, w, &Long::Pair("", context));
+                    options.long.report(raw.windows, w, &Long::Pair("", context))?;
                     stop.check()
                 },
             )?;

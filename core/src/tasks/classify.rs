@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-mod long;
+pub(super) mod long;
 
 pub use long::WindowLabel;
 

@@ -1,6 +1,6 @@
 //! [`TextEmbedder`]: texts to vectors whose angle tells how near their meanings are.
 
-mod long;
+pub(super) mod long;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -257,7 +257,7 @@ impl TextEmbedder {
 }
 
 /// What stands before each text.
-fn prefix<'a>(head: &'a EmbedHead, options: &'a EmbedOptions) -> &'a str {
+pub(super) fn prefix<'a>(head: &'a EmbedHead, options: &'a EmbedOptions) -> &'a str {
     match (&options.prefix, options.role) {
         (Some(p), _) => p.as_str(),
         (None, Role::Text) => "",

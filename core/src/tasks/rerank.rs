@@ -1,5 +1,7 @@
 //! [`Reranker`]: documents by how well they fit a query.
 
+mod long;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,7 +9,7 @@ use super::embed::{EmbedHead, EmbedOptions, Role, embed_all};
 use super::load::LoadState;
 use super::observe::TaskHead;
 use super::session::{CallOptions, Session, run_each};
-use super::vector::nearest;
+use super::vector::{Embedding, nearest};
 use super::zero_shot::EntailmentHead;
 use crate::bundle::manifest::Task;
 use crate::error::{Error, ErrorKind, Result};
@@ -204,9 +206,7 @@ impl Reranker {
     /// # Errors
     /// `InvalidArgument` for `top_k` of 0; those of [`embed_with`](super::embed::TextEmbedder::embed_with).
     pub fn rank_with(&self, query: &str, documents: &[&str], options: &RerankOptions) -> Result<Vec<Ranked>> {
-        if options.top_k == Some(0) {
-            return Err(Error::invalid("`top_k` is 0: ask for at least one document"));
-        }
+        options.check()?;
         let rank = |model: &Arc<Model>, head: &RerankHead| -> Result<Vec<Ranked>> {
             let top_k = options.top_k.unwrap_or(usize::MAX);
             let pair = match head {
@@ -215,9 +215,8 @@ impl Reranker {
                 }
                 RerankHead::Pair(p) => p,
             };
-            let length = [options.max_length, pair.max_length].into_iter().flatten();
             let encode = EncodeOptions {
-                max_length: length.fold(model.info().max_length, usize::min),
+                max_length: pair.most(model, options),
                 truncation: options.truncation,
                 ..EncodeOptions::default()
             };
@@ -229,22 +228,12 @@ impl Reranker {
             }
             let mut ranked = Vec::with_capacity(documents.len());
             run_each(model, &[pair.index], &encodings, &options.call, |index, rows| {
-                let row = rows.first().copied().unwrap_or_default();
-                let score = match &pair.entailment {
-                    Some(e) => e.probability(row)?,
-                    None => row.first().copied().unwrap_or(f32::NAN),
-                };
-                if !score.is_finite() {
-                    let why = "a score is not finite: the model's weights overflow";
-                    return Err(Error::new(ErrorKind::OutOfRange, why));
-                }
+                let score = pair.score(rows.first().copied().unwrap_or_default())?;
                 ranked.push(Ranked { index, score });
                 self.session.saw(&Seen::of(&encodings[index], None, &[]));
                 Ok(())
             })?;
-            ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
-            ranked.truncate(top_k);
-            Ok(ranked)
+            Ok(best(ranked, top_k))
         };
         self.session.observe(documents.len(), rank)
     }
@@ -258,19 +247,64 @@ impl Reranker {
         options: &RerankOptions,
         top_k: usize,
     ) -> Result<Vec<Ranked>> {
-        let how = |role| EmbedOptions {
-            role,
-            truncation: options.truncation,
-            max_length: options.max_length,
-            call: options.call.clone(),
-            ..EmbedOptions::default()
-        };
+        let q = self.query(model, head, query, options)?;
         let saw = |seen: &Seen| self.session.saw(seen);
-        let q = embed_all(model, head, &[query], &how(Role::Query), saw)?;
-        let q = q.first().ok_or_else(|| Error::internal("a query without a vector"))?;
-        let d = embed_all(model, head, documents, &how(Role::Document), saw)?;
-        let best = nearest(q, &d, top_k)?;
+        let d = embed_all(model, head, documents, &options.embed(Role::Document), saw)?;
+        let best = nearest(&q, &d, top_k)?;
         Ok(best.into_iter().map(|(index, score)| Ranked { index, score }).collect())
+    }
+
+    fn query(&self, model: &Model, head: &EmbedHead, query: &str, o: &RerankOptions) -> Result<Embedding> {
+        let q = embed_all(model, head, &[query], &o.embed(Role::Query), |seen| self.session.saw(seen))?.pop();
+        q.ok_or_else(|| Error::internal("a query without a vector"))
+    }
+}
+
+/// The best first, of equals the earlier one; at most `top_k`.
+fn best(mut ranked: Vec<Ranked>, top_k: usize) -> Vec<Ranked> {
+    ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.index.cmp(&b.index)));
+    ranked.truncate(top_k);
+    ranked
+}
+
+impl RerankOptions {
+    fn check(&self) -> Result<()> {
+        match self.top_k {
+            Some(0) => Err(Error::invalid("`top_k` is 0: ask for at least one document")),
+            _ => Ok(()),
+        }
+    }
+
+    fn embed(&self, role: Role) -> EmbedOptions {
+        EmbedOptions {
+            role,
+            truncation: self.truncation,
+            max_length: self.max_length,
+            call: self.call.clone(),
+            ..EmbedOptions::default()
+        }
+    }
+}
+
+impl PairHead {
+    /// The longest pair.
+    fn most(&self, model: &Model, options: &RerankOptions) -> usize {
+        let length = [options.max_length, self.max_length].into_iter().flatten();
+        length.fold(model.info().max_length, usize::min)
+    }
+
+    /// What the values of a pair say.
+    fn score(&self, row: &[f32]) -> Result<f32> {
+        let score = match &self.entailment {
+            Some(e) => e.probability(row)?,
+            None => row.first().copied().unwrap_or(f32::NAN),
+        };
+        match score.is_finite() {
+            true => Ok(score),
+            false => {
+                Err(Error::new(ErrorKind::OutOfRange, "a score is not finite: the model's weights overflow"))
+            }
+        }
     }
 }
 

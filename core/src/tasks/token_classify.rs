@@ -13,11 +13,11 @@ use self::decode::Decoder;
 pub(super) use self::spans::{Input, Tag};
 use super::load::LoadState;
 use super::session::{CallOptions, Session, run_each};
-use super::window::{Long, LongOptions, run_windows};
+use super::window::{Long, LongOptions, Read, run_windows};
 use crate::error::{Error, Result};
 use crate::metrics::{Metrics, Seen};
 use crate::model::{Model, OpenOptions};
-use crate::text::{Span, Truncation};
+use crate::text::{Span, Truncation, Window};
 
 /// How labels of tokens become labels of spans: the strategies of Hugging Face's pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -291,31 +291,48 @@ impl TokenClassifier {
     fn long(&self, input: Input, options: &TagOptions, long: &LongOptions) -> Result<Tagged> {
         self.session.observe(1, |model, head| {
             let tag = Tag::new(head, options)?;
-            let bases = input.bases();
-            let mut decoder = Decoder::new(&tag.labels, &head.labels, options.aggregation);
             let text = match input {
                 Input::Text(t) => Long::Text(t),
                 Input::Words(w) => Long::Words(w),
             };
             let whose = (head.name.as_str(), tag.most(model));
+            let mut parts = Parts::new(&tag, input);
             let read = run_windows(model, whose, &[head.index], text, long, &options.call, |w, rows| {
-                tag.feed(&mut decoder, &w.encoding, w.own.clone(), rows, &bases)
+                parts.add(w, rows.first().copied().unwrap_or_default())
             })?;
-            let entities = tag.entities(decoder.finish(), &input);
-            self.session.saw(&Seen {
-                tokens: read.run_tokens,
-                unknown: read.unknown,
-                truncated: false,
-                confidence: None,
-                labels: &tag.given(&entities),
-            });
-            Ok(Tagged {
-                entities,
-                token_count: read.text_tokens,
-                truncated: false,
-                model_version: model.info().version.clone(),
-            })
+            Ok(parts.finish(&read, &model.info().version, |seen| self.session.saw(seen)))
         })
+    }
+}
+
+/// The labels of a text's windows, joined to spans as they come.
+pub(super) struct Parts<'a> {
+    tag: &'a Tag<'a>,
+    input: Input<'a>,
+    bases: Vec<usize>,
+    decoder: Decoder<'a>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(tag: &'a Tag<'a>, input: Input<'a>) -> Parts<'a> {
+        Parts { tag, input, bases: input.bases(), decoder: tag.decoder() }
+    }
+
+    /// The rows of window `w`.
+    pub(super) fn add(&mut self, w: &Window, rows: &[f32]) -> Result<()> {
+        self.tag.feed(&mut self.decoder, &w.encoding, w.own.clone(), &[rows], &self.bases)
+    }
+
+    /// The answer to the text; `saw` gets what metrics may know of it.
+    pub(super) fn finish(self, read: &Read, version: &str, saw: impl FnOnce(&Seen)) -> Tagged {
+        let entities = self.tag.entities(self.decoder.finish(), &self.input);
+        saw(&read.seen(None, &self.tag.given(&entities)));
+        Tagged {
+            entities,
+            token_count: read.text_tokens,
+            truncated: false,
+            model_version: version.to_string(),
+        }
     }
 }
 

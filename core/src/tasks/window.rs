@@ -4,13 +4,15 @@
 //! Windows are tokenised, packed into runs and answered while the text is being read, so memory does not grow
 //! with it (what grows is the answer, where it is a list of spans).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
 use super::session::{CallOptions, run_stream};
 use crate::error::{Error, Result};
+use crate::metrics::Seen;
 use crate::model::Model;
-use crate::text::{Afters, Tokenizer, Window, Windows};
+use crate::text::{Afters, Encoding, Tokenizer, Window, Windows};
 
 /// Tokens of one run over windows: it bounds scratch memory, and changes no answer.
 pub(super) const TOKENS_PER_LONG_RUN: usize = 1024;
@@ -83,13 +85,21 @@ pub struct LongProgress {
 }
 
 /// A function that is told how far a long text is read. It runs on the calling thread, between windows, and should
-/// return soon; to stop the call it trips the call's [`CancelToken`](crate::CancelToken).
+/// return soon.
 #[derive(Clone)]
-pub struct Progress(Arc<dyn Fn(LongProgress) + Send + Sync>);
+pub struct Progress(Arc<dyn Fn(LongProgress) -> Result<()> + Send + Sync>);
 
 impl Progress {
-    /// Wraps `f`.
+    /// Wraps `f`. To stop the call it trips the call's [`CancelToken`](crate::CancelToken).
     pub fn new(f: impl Fn(LongProgress) + Send + Sync + 'static) -> Progress {
+        Progress::or_stop(move |p| {
+            f(p);
+            Ok(())
+        })
+    }
+
+    /// Wraps `f`, whose error ends the call: the call fails with it.
+    pub fn or_stop(f: impl Fn(LongProgress) -> Result<()> + Send + Sync + 'static) -> Progress {
         Progress(Arc::new(f))
     }
 }
@@ -119,7 +129,31 @@ impl Long<'_> {
     }
 }
 
+/// Of windows the size in tokens and the stride; `None`: half of what a window holds.
+pub(super) type Shape = (usize, Option<usize>);
+
 impl LongOptions {
+    /// What the windows of `text` are like, as these options and the head named `head` say; `most` is the longest
+    /// input.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a window that is longer than `most`.
+    pub(super) fn shape(&self, model: &Model, head: &str, most: usize, text: &Long) -> Result<Shape> {
+        let heads = model.bundle().map_or(&[][..], |b| &b.manifest().heads[..]);
+        let bundled = heads.iter().find(|h| h.name == head).and_then(|h| h.windowing);
+        let size = self.window.or(bundled.map(|w| w.size)).unwrap_or(most);
+        if size > most {
+            return Err(Error::invalid(format!(
+                "a window of {size} tokens is longer than head `{head}` takes: use {most} at most"
+            )));
+        }
+        // The bundle counts the stride in tokens of the whole window; of it, special tokens may take a few.
+        let pair = matches!(text, Long::Pair(..) | Long::Before(..));
+        let specials = model.tokenizer()?.special_tokens(pair).unwrap_or(0);
+        let bundled = bundled.filter(|_| self.window.is_none() && !pair);
+        Ok((size, self.stride.or(bundled.map(|w| w.stride.min(size.saturating_sub(specials))))))
+    }
+
     /// The windows of `text`, as these options and the head named `head` say; `most` is the longest input.
     ///
     /// # Errors
@@ -131,41 +165,40 @@ impl LongOptions {
         most: usize,
         text: &Long<'a>,
     ) -> Result<Windows<'a>> {
-        let tokenizer: &Tokenizer = model.tokenizer()?;
-        let heads = model.bundle().map_or(&[][..], |b| &b.manifest().heads[..]);
-        let bundled = heads.iter().find(|h| h.name == head).and_then(|h| h.windowing);
-        let size = self.window.or(bundled.map(|w| w.size)).unwrap_or(most);
-        if size > most {
-            return Err(Error::invalid(format!(
-                "a window of {size} tokens is longer than head `{head}` takes: use {most} at most"
-            )));
-        }
-        // The bundle counts the stride in tokens of the whole window; of it, special tokens may take a few.
-        let pair = matches!(text, Long::Pair(..) | Long::Before(..));
-        let specials = tokenizer.special_tokens(pair).unwrap_or(0);
-        let bundled = bundled.filter(|_| self.window.is_none() && !pair);
-        let stride = self.stride.or(bundled.map(|w| w.stride.min(size.saturating_sub(specials))));
-        match *text {
-            Long::Text(t) => tokenizer.windows(t, None, size, stride),
-            Long::Pair(q, t) => tokenizer.windows(t, Some(q), size, stride),
-            Long::Before(t, afters) => tokenizer.windows_before(t, afters, size, stride),
-            Long::Words(w) => tokenizer.word_windows(w, size, stride),
-        }
+        open(model.tokenizer()?, self.shape(model, head, most, text)?, text)
+    }
+
+    /// Tells whoever wants to know how far the call is.
+    ///
+    /// # Errors
+    /// That of the function that is told, which ends the call.
+    pub(super) fn tell(&self, how_far: LongProgress) -> Result<()> {
+        self.progress.as_ref().map_or(Ok(()), |progress| (progress.0)(how_far))
+    }
+}
+
+fn open<'a>(tokenizer: &'a Tokenizer, (size, stride): Shape, text: &Long<'a>) -> Result<Windows<'a>> {
+    match *text {
+        Long::Text(t) => tokenizer.windows(t, None, size, stride),
+        Long::Pair(q, t) => tokenizer.windows(t, Some(q), size, stride),
+        Long::Before(t, afters) => tokenizer.windows_before(t, afters, size, stride),
+        Long::Words(w) => tokenizer.word_windows(w, size, stride),
     }
 }
 
 impl LongOptions {
     /// Tells whoever wants to know that the `windows`th window, `w`, is answered.
-    pub(super) fn report(&self, windows: usize, w: &Window, text: &Long) {
-        if let Some(progress) = &self.progress {
-            let total = text.total();
-            let done = match (text, w.last) {
-                (_, true) => total,
-                (Long::Words(_), _) => w.words().end,
-                _ => w.span().end,
-            };
-            (progress.0)(LongProgress { windows, done, total });
-        }
+    ///
+    /// # Errors
+    /// That of [`tell`](Self::tell).
+    pub(super) fn report(&self, windows: usize, w: &Window, text: &Long) -> Result<()> {
+        let total = text.total();
+        let done = match (text, w.last) {
+            (_, true) => total,
+            (Long::Words(_), _) => w.words().end,
+            _ => w.span().end,
+        };
+        self.tell(LongProgress { windows, done, total })
     }
 }
 
@@ -181,6 +214,22 @@ pub(super) struct Read {
     pub unknown: usize,
 }
 
+impl Read {
+    fn add(&mut self, w: &Window, tokenizer: &Tokenizer) {
+        self.windows += 1;
+        self.run_tokens += w.encoding.len();
+        let unknown = tokenizer.unk_id();
+        let own = w.encoding.ids.get(w.own.clone()).unwrap_or_default();
+        self.unknown += own.iter().filter(|&&id| Some(id) == unknown).count();
+        self.text_tokens = w.first + w.tokens.len();
+    }
+
+    /// What metrics may know of it.
+    pub(super) fn seen<'l>(&self, confidence: Option<f32>, labels: &'l [usize]) -> Seen<'l> {
+        Seen { tokens: self.run_tokens, unknown: self.unknown, truncated: false, confidence, labels }
+    }
+}
+
 /// Runs `outputs` over all windows of `text`; `sink` gets each with its rows, in order.
 ///
 /// # Errors
@@ -193,25 +242,93 @@ pub(super) fn run_windows(
     text: Long<'_>,
     long: &LongOptions,
     call: &CallOptions,
+    sink: impl FnMut(&Window, &[&[f32]]) -> Result<()>,
+) -> Result<Read> {
+    let shape = long.shape(model, head, most, &text)?;
+    run_shaped(model, shape, outputs, text, long, call, sink)
+}
+
+/// [`run_windows`] with windows whose shape is known: [`LongOptions::shape`].
+pub(super) fn run_shaped(
+    model: &Model,
+    shape: Shape,
+    outputs: &[usize],
+    text: Long<'_>,
+    long: &LongOptions,
+    call: &CallOptions,
     mut sink: impl FnMut(&Window, &[&[f32]]) -> Result<()>,
 ) -> Result<Read> {
     let stop = call.stop();
-    let windows = long.windows(model, head, most, &text)?;
+    let tokenizer = model.tokenizer()?;
+    let checked = open(tokenizer, shape, &text)?.map(|w| {
+        stop.check()?;
+        w
+    });
+    let mut seen = Read::default();
+    run_stream(model, outputs, checked, call, TOKENS_PER_LONG_RUN, |w: Window, rows| {
+        sink(&w, rows)?;
+        seen.add(&w, tokenizer);
+        long.report(seen.windows, &w, &text)?;
+        stop.check()
+    })?;
+    Ok(seen)
+}
+
+/// A window of one of several texts.
+pub(super) struct Of {
+    /// Which text.
+    pub text: usize,
+    pub window: Window,
+}
+
+impl Borrow<Encoding> for Of {
+    fn borrow(&self) -> &Encoding {
+        &self.window.encoding
+    }
+}
+
+/// Runs `outputs` over the windows of several texts, packed together; `sink` gets each with its rows: text by text,
+/// and of a text in order. What is read of each text comes back.
+///
+/// # Errors
+/// As [`run_windows`].
+pub(super) fn run_windows_of_all(
+    model: &Model,
+    (head, most): (&str, usize),
+    outputs: &[usize],
+    texts: &[Long<'_>],
+    long: &LongOptions,
+    call: &CallOptions,
+    mut sink: impl FnMut(&Of, &[&[f32]]) -> Result<()>,
+) -> Result<Vec<Read>> {
+    let (stop, tokenizer) = (call.stop(), model.tokenizer()?);
+    let windows = texts.iter().enumerate().flat_map(|(i, text)| {
+        let (windows, error) = match long.windows(model, head, most, text) {
+            Ok(w) => (Some(w), None),
+            Err(e) => (None, Some(Err(e))),
+        };
+        let windows = windows.into_iter().flatten().map(move |w| w.map(|window| Of { text: i, window }));
+        error.into_iter().chain(windows)
+    });
     let checked = windows.map(|w| {
         stop.check()?;
         w
     });
-    let tokenizer = model.tokenizer()?;
-    let mut seen = Read::default();
-    run_stream(model, outputs, checked, call, TOKENS_PER_LONG_RUN, |w: Window, rows| {
-        sink(&w, rows)?;
-        seen.windows += 1;
-        seen.run_tokens += w.encoding.len();
-        let unknown = tokenizer.unk_id();
-        let own = w.encoding.ids.get(w.own.clone()).unwrap_or_default();
-        seen.unknown += own.iter().filter(|&&id| Some(id) == unknown).count();
-        seen.text_tokens = w.first + w.tokens.len();
-        long.report(seen.windows, &w, &text);
+    let mut seen = vec![Read::default(); texts.len()];
+    let total = texts.iter().fold(0, |sum: usize, t| sum.saturating_add(t.total()));
+    let (mut before, mut count) = (0, 0);
+    run_stream(model, outputs, checked, call, TOKENS_PER_LONG_RUN, |of: Of, rows| {
+        sink(&of, rows)?;
+        let (w, size) = (&of.window, texts.get(of.text).map_or(0, Long::total));
+        if let Some(read) = seen.get_mut(of.text) {
+            read.add(w, tokenizer);
+        }
+        count += 1;
+        let done = before + if w.last { size } else { w.span().end };
+        if w.last {
+            before += size;
+        }
+        long.tell(LongProgress { windows: count, done, total })?;
         stop.check()
     })?;
     Ok(seen)

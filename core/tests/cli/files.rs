@@ -91,7 +91,7 @@ fn nothing_in_is_nothing_out() {
 fn every_command_reads_a_long_file() {
     let path = temp("long.txt", ("play some jazz in Paris ".repeat(600) + "[MASK]").as_bytes());
     let long = ["--file", str(&path), "--long", "--window", "128", "--stride", "100"];
-    for command in &COMMANDS[..6] {
+    for command in COMMANDS {
         let out = good(&with(command, &long), "");
         assert_eq!(out.lines().count(), 1, "{command:?}");
         let answer = json(&out);
@@ -100,6 +100,12 @@ fn every_command_reads_a_long_file() {
             assert!(tokens > 3000, "{command:?}");
         }
     }
+    let heads = json(&good(&with(COMMANDS[6], &long), ""))["heads"].clone();
+    let alone = json(&good(&with(COMMANDS[0], &[&long[..], &["--head", "spam"]].concat()), ""));
+    assert_eq!(heads["spam"], alone);
+    assert!(heads["slots"]["entities"].as_array().unwrap().len() >= 600);
+    let picture = good(&[&["analyze", "--model", MODEL][..], &long].concat(), "");
+    assert!(picture.starts_with("play some jazz"), "{picture:.200}");
     let masks = json(&good(&with(COMMANDS[4], &long), ""))["masks"].clone();
     assert_eq!(masks[0]["start"], Value::from(600 * 24));
     let vote = good(&with(COMMANDS[5], &[&long[..], &["--merge", "vote"]].concat()), "");

@@ -672,6 +672,62 @@ typedef struct pocketbert_vectors pocketbert_vectors;
 typedef struct pocketbert_zero_shot_labels pocketbert_zero_shot_labels;
 
 /*
+ How far a long text is read.
+ */
+typedef struct pocketbert_progress {
+    /*
+     Windows answered.
+     */
+    size_t windows;
+    /*
+     Bytes of the text up to the end of the last of them.
+     */
+    size_t done;
+    /*
+     Bytes of the text.
+     */
+    size_t total;
+} pocketbert_progress;
+
+/*
+ Told how far a long text is read: on the thread of the call, after each window. To stop the call, trip its
+ cancel token. It must not unwind (no C++ exception, no longjmp).
+ */
+typedef void (*pocketbert_progress_fn)(void *context, const struct pocketbert_progress *progress);
+
+/*
+ How a text longer than the model is read: in windows that overlap, whose answers are merged. Where a task's
+ options have no window options, a text that is too long is cut. Fill it with `pocketbert_window_options_default`.
+ */
+typedef struct pocketbert_window_options {
+    /*
+     `sizeof(pocketbert_window_options)`.
+     */
+    uint32_t struct_size;
+    /*
+     Tokens of one window, special tokens included; 0: as the bundle says, else the longest the head takes.
+     */
+    uint32_t window;
+    /*
+     Tokens of the text from the start of one window to the start of the next; 0: as the bundle says, else half of
+     what a window holds.
+     */
+    uint32_t stride;
+    /*
+     A `pocketbert_merge`, for labels and vectors. Spans compete and are never merged.
+     */
+    int32_t merge;
+    /*
+     Told after each window; NULL for none.
+     */
+    pocketbert_progress_fn progress;
+    /*
+     Given to `progress`.
+     */
+    void *progress_context;
+} pocketbert_window_options;
+
+/*
  How a call runs. None of it changes an answer. Fill it with `pocketbert_call_options_default`.
  */
 typedef struct pocketbert_call_options {
@@ -735,6 +791,10 @@ typedef struct pocketbert_analyze_options {
      */
     const char *question;
     /*
+     Read texts in windows, of any length; NULL, the default, to cut what is too long.
+     */
+    const struct pocketbert_window_options *window;
+    /*
      Threads, kernels, stopping; NULL for the defaults.
      */
     const struct pocketbert_call_options *call;
@@ -776,62 +836,6 @@ typedef struct pocketbert_analysis_item {
      */
     int32_t reserved;
 } pocketbert_analysis_item;
-
-/*
- How far a long text is read.
- */
-typedef struct pocketbert_progress {
-    /*
-     Windows answered.
-     */
-    size_t windows;
-    /*
-     Bytes of the text up to the end of the last of them.
-     */
-    size_t done;
-    /*
-     Bytes of the text.
-     */
-    size_t total;
-} pocketbert_progress;
-
-/*
- Told how far a long text is read: on the thread of the call, after each window. To stop the call, trip its
- cancel token. It must not unwind (no C++ exception, no longjmp).
- */
-typedef void (*pocketbert_progress_fn)(void *context, const struct pocketbert_progress *progress);
-
-/*
- How a text longer than the model is read: in windows that overlap, whose answers are merged. Where a task's
- options have no window options, a text that is too long is cut. Fill it with `pocketbert_window_options_default`.
- */
-typedef struct pocketbert_window_options {
-    /*
-     `sizeof(pocketbert_window_options)`.
-     */
-    uint32_t struct_size;
-    /*
-     Tokens of one window, special tokens included; 0: as the bundle says, else the longest the head takes.
-     */
-    uint32_t window;
-    /*
-     Tokens of the text from the start of one window to the start of the next; 0: as the bundle says, else half of
-     what a window holds.
-     */
-    uint32_t stride;
-    /*
-     A `pocketbert_merge`, for labels and vectors. Spans compete and are never merged.
-     */
-    int32_t merge;
-    /*
-     Told after each window; NULL for none.
-     */
-    pocketbert_progress_fn progress;
-    /*
-     Given to `progress`.
-     */
-    void *progress_context;
-} pocketbert_window_options;
 
 /*
  How to answer. Fill it with `pocketbert_answer_options_default`.
@@ -1368,6 +1372,11 @@ typedef struct pocketbert_rerank_options {
      The head's name: one that makes vectors, tells entailment or gives one value; NULL for the bundle's choice.
      */
     const char *head;
+    /*
+     Read documents in windows, of any length, and merge their scores, usually by `POCKETBERT_MERGE_MAX`; NULL, the
+     default, to cut what is too long. Progress counts the bytes of all documents.
+     */
+    const struct pocketbert_window_options *window;
     /*
      Threads, kernels, stopping; NULL for the defaults.
      */

@@ -302,6 +302,7 @@ struct RerankOptions {
     pocketbert_truncation truncation = POCKETBERT_TRUNCATE_HEAD;
     uint32_t max_length = 0;
     std::string head;
+    std::optional<Window> window;
     Call call;
 };
 
@@ -527,6 +528,7 @@ struct AnalyzeOptions {
     std::string question;
     pocketbert_truncation truncation = POCKETBERT_TRUNCATE_HEAD;
     uint32_t max_length = 0;
+    std::optional<Window> window;
     Call call;
 };
 
@@ -671,11 +673,12 @@ class Model {
                                const RerankOptions &o = {}) const {
         pocketbert_rerank_options c{};
         detail::check(pocketbert_rerank_options_default(&c));
-        detail::Running running(o.call);
+        detail::Running running(o.call, o.window);
         c.top_k = o.top_k;
         c.truncation = o.truncation;
         c.max_length = o.max_length;
         c.head = detail::name(o.head);
+        c.window = running.window();
         c.call = running.call();
         auto d = detail::views(documents);
         pocketbert_ranking *r = nullptr;
@@ -775,7 +778,7 @@ class Model {
     std::vector<Analysis> analyze(const std::vector<std::string_view> &texts, const AnalyzeOptions &o = {}) const {
         pocketbert_analyze_options c{};
         detail::check(pocketbert_analyze_options_default(&c));
-        detail::Running running(o.call);
+        detail::Running running(o.call, o.window);
         detail::Names heads(o.heads);
         c.top_k = o.top_k;
         c.truncation = o.truncation;
@@ -783,6 +786,7 @@ class Model {
         c.heads = heads.data();
         c.head_count = heads.size();
         c.question = detail::name(o.question);
+        c.window = running.window();
         c.call = running.call();
         auto t = detail::views(texts);
         pocketbert_analysis *r = nullptr;

@@ -8,7 +8,9 @@ use pocketbert::tasks::{Analysis, AnalyzeOptions, HeadAnalysis, HeadAnswer};
 use crate::answer::{Found, pocketbert_answers};
 use crate::args::{self, At, Out, Sized, Strings, element, pocketbert_text};
 use crate::boundary::call;
-use crate::call::{call_options, pocketbert_call_options, some, truncation};
+use crate::call::{
+    call_options, pocketbert_call_options, pocketbert_window_options, some, truncation, window_options,
+};
 use crate::classify::{Classified, pocketbert_classification};
 use crate::error::Failure;
 use crate::handle::{self, Kind, Object};
@@ -36,6 +38,8 @@ pub struct pocketbert_analyze_options {
     pub head_count: usize,
     /// Ask this of the texts, too, with the heads that answer questions; NULL for no question.
     pub question: *const c_char,
+    /// Read texts in windows, of any length; NULL, the default, to cut what is too long.
+    pub window: *const pocketbert_window_options,
     /// Threads, kernels, stopping; NULL for the defaults.
     pub call: *const pocketbert_call_options,
 }
@@ -52,6 +56,7 @@ unsafe impl Sized for pocketbert_analyze_options {
             heads: std::ptr::null(),
             head_count: 0,
             question: std::ptr::null(),
+            window: std::ptr::null(),
             call: std::ptr::null(),
         }
     }
@@ -131,7 +136,7 @@ unsafe fn analyze(
     // SAFETY: the caller's promise.
     let (call, heads) = unsafe { (call_options(o.call)?, args::names("heads", o.heads, o.head_count)?) };
     // SAFETY: the caller's promise.
-    let question = unsafe { args::name("question", o.question) }?;
+    let (question, long) = unsafe { (args::name("question", o.question)?, window_options(o.window)?) };
     let options = AnalyzeOptions {
         heads: heads.into_iter().map(str::to_string).collect(),
         top_k: some(o.top_k),
@@ -140,7 +145,7 @@ unsafe fn analyze(
         max_length: some(o.max_length),
         call: call.options.clone(),
     };
-    let answers = m.engine.analyze(&texts()?, &options)?;
+    let answers = m.engine.analyze(&texts()?, &options, long.as_ref())?;
     out.set(handle::insert(Analyses::new(answers)?)?);
     Ok(())
 }

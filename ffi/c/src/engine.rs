@@ -69,6 +69,7 @@ pub(crate) trait Engine: Send + Sync {
         query: &str,
         documents: &[&str],
         o: &RerankOptions,
+        long: Option<&LongOptions>,
     ) -> Result<Vec<Ranked>>;
     fn fill_mask(
         &self,
@@ -85,7 +86,12 @@ pub(crate) trait Engine: Send + Sync {
         o: &ZeroShotOptions,
         long: Option<&LongOptions>,
     ) -> Result<Vec<ZeroShot>>;
-    fn analyze(&self, texts: &[&str], o: &AnalyzeOptions) -> Result<Vec<Analysis>>;
+    fn analyze(
+        &self,
+        texts: &[&str],
+        o: &AnalyzeOptions,
+        long: Option<&LongOptions>,
+    ) -> Result<Vec<Analysis>>;
     fn tokenize(
         &self,
         text: &str,
@@ -418,8 +424,12 @@ impl Engine for Real {
         query: &str,
         documents: &[&str],
         o: &RerankOptions,
+        long: Option<&LongOptions>,
     ) -> Result<Vec<Ranked>> {
-        self.ask(&self.rerank, head, |t| t.rank_with(query, documents, o))
+        self.ask(&self.rerank, head, |t| match long {
+            None => t.rank_with(query, documents, o),
+            Some(long) => t.rank_long(query, documents, o, long),
+        })
     }
 
     fn fill_mask(
@@ -449,8 +459,16 @@ impl Engine for Real {
         })
     }
 
-    fn analyze(&self, texts: &[&str], o: &AnalyzeOptions) -> Result<Vec<Analysis>> {
-        self.ask(&self.analyze, None, |t| t.analyze_batch_with(texts, o))
+    fn analyze(
+        &self,
+        texts: &[&str],
+        o: &AnalyzeOptions,
+        long: Option<&LongOptions>,
+    ) -> Result<Vec<Analysis>> {
+        self.ask(&self.analyze, None, |t| match long {
+            None => t.analyze_batch_with(texts, o),
+            Some(long) => texts.iter().map(|x| t.analyze_long(x, o, long)).collect(),
+        })
     }
 
     fn tokenize(

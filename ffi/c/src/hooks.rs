@@ -173,6 +173,7 @@ impl Engine for Stub {
         _: &str,
         documents: &[&str],
         o: &RerankOptions,
+        _: Option<&LongOptions>,
     ) -> Result<Vec<Ranked>> {
         known(head)?;
         stop(&o.call)?;
@@ -229,7 +230,7 @@ impl Engine for Stub {
         Ok(texts.iter().map(one).collect())
     }
 
-    fn analyze(&self, texts: &[&str], o: &AnalyzeOptions) -> Result<Vec<Analysis>> {
+    fn analyze(&self, texts: &[&str], o: &AnalyzeOptions, _: Option<&LongOptions>) -> Result<Vec<Analysis>> {
         stop(&o.call)?;
         let labels = self.classify(
             None,

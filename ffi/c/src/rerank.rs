@@ -7,7 +7,9 @@ use pocketbert::tasks::{Ranked, RerankOptions};
 
 use crate::args::{self, Out, Sized, element, pocketbert_text};
 use crate::boundary::call;
-use crate::call::{call_options, pocketbert_call_options, some, truncation};
+use crate::call::{
+    call_options, pocketbert_call_options, pocketbert_window_options, some, truncation, window_options,
+};
 use crate::error::Failure;
 use crate::handle::{self, Kind, Object};
 use crate::model::{of, pocketbert_model};
@@ -29,6 +31,9 @@ pub struct pocketbert_rerank_options {
     pub max_length: u32,
     /// The head's name: one that makes vectors, tells entailment or gives one value; NULL for the bundle's choice.
     pub head: *const c_char,
+    /// Read documents in windows, of any length, and merge their scores, usually by `POCKETBERT_MERGE_MAX`; NULL, the
+    /// default, to cut what is too long. Progress counts the bytes of all documents.
+    pub window: *const pocketbert_window_options,
     /// Threads, kernels, stopping; NULL for the defaults.
     pub call: *const pocketbert_call_options,
 }
@@ -43,6 +48,7 @@ unsafe impl Sized for pocketbert_rerank_options {
             truncation: 0,
             max_length: 0,
             head: std::ptr::null(),
+            window: std::ptr::null(),
             call: std::ptr::null(),
         }
     }
@@ -100,6 +106,8 @@ pub unsafe extern "C" fn pocketbert_rerank(
         // SAFETY: the caller's promise.
         let (call, head) = unsafe { (call_options(o.call)?, args::name("head", o.head)?) };
         // SAFETY: the caller's promise.
+        let long = unsafe { window_options(o.window) }?;
+        // SAFETY: the caller's promise.
         let (query, documents) = unsafe {
             (args::text("query", query, query_length)?, args::texts("documents", documents, count)?)
         };
@@ -109,7 +117,13 @@ pub unsafe extern "C" fn pocketbert_rerank(
             max_length: some(o.max_length),
             call: call.options.clone(),
         };
-        out.set(handle::insert(Ranking(m.engine.rerank(head, query, &documents, &options)?))?);
+        out.set(handle::insert(Ranking(m.engine.rerank(
+            head,
+            query,
+            &documents,
+            &options,
+            long.as_ref(),
+        )?))?);
         Ok(())
     })
 }

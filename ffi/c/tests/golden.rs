@@ -286,7 +286,7 @@ fn ask(model: *const pocketbert_model, case: &Value, kernel: i32) -> Result<Vec<
             c.top_k = number(o, "top_k").unwrap_or(0);
             c.truncation = truncation(o);
             c.max_length = number(o, "max_length").unwrap_or(0);
-            (c.head, c.call) = (head, call);
+            (c.head, c.window, c.call) = (head, window, call);
             let query = case["query"].as_str().expect("a query");
             let mut r = null_mut();
             // SAFETY: as above.
@@ -365,7 +365,7 @@ fn ask(model: *const pocketbert_model, case: &Value, kernel: i32) -> Result<Vec<
             c.max_length = number(o, "max_length").unwrap_or(0);
             (c.heads, c.head_count) = k.names(&o["heads"]);
             c.question = k.string(&o["question"]);
-            c.call = call;
+            (c.window, c.call) = (window, call);
             let mut r = null_mut();
             // SAFETY: as above.
             ok(unsafe { pocketbert_analyze_batch(model, t, n, &c, &mut r) })?;

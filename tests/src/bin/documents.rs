@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use pocketbert::tasks::LongOptions;
+use pocketbert::tasks::{AnalyzeOptions, Analyzer, HeadAnswer, LongOptions, Tagged, WindowMerge};
 use pocketbert::{
     AnswerOptions, ClassifyOptions, EmbedOptions, Error, FillMaskOptions, MaskFiller, QuestionAnswerer,
-    Result, TagOptions, TextClassifier, TextEmbedder, TokenClassifier, ZeroShotClassifier, ZeroShotOptions,
+    RerankOptions, Reranker, Result, TagOptions, TextClassifier, TextEmbedder, TokenClassifier,
+    ZeroShotClassifier, ZeroShotOptions,
 };
 use pocketbert_tests::{model, texts};
 
@@ -89,27 +90,33 @@ fn document(megabytes: usize) -> Result<String> {
     Ok(text)
 }
 
+/// Bytes of spans.
+fn spans(t: &Tagged) -> usize {
+    let label: usize = t.entities.iter().map(|e| e.label.capacity()).sum();
+    t.entities.capacity() * size_of::<pocketbert::tasks::Entity>() + label
+}
+
 fn long(sizes: &[usize]) -> Result<()> {
     let m = Arc::new(model("tiny")?);
     let classifier = TextClassifier::from_model(m.clone(), None)?;
     let tagger = TokenClassifier::from_model(m.clone(), None)?;
     let embedder = TextEmbedder::from_model(m.clone(), None)?;
     let filler = MaskFiller::from_model(m.clone(), None)?;
-    let zero = ZeroShotClassifier::from_model(m, None)?;
+    let zero = ZeroShotClassifier::from_model(m.clone(), None)?;
+    let analyzer = Analyzer::from_model(m.clone())?;
+    let by_vectors = Reranker::from_model(m.clone(), None)?;
+    let by_pairs = Reranker::from_model(m, Some("entail"))?;
     let answerer = QuestionAnswerer::from_model(Arc::new(model("everyday")?), None)?;
     let windows = LongOptions { window: Some(128), stride: Some(96), ..LongOptions::default() };
     // Each gives the bytes of its result, as far as they grow with the text.
     type Ask<'a> = Box<dyn Fn(&str, &LongOptions) -> Result<usize> + 'a>;
-    let tasks: [(&str, Ask); 6] = [
+    let rerank = |r: &Reranker, t: &str, l: &LongOptions| {
+        let long = LongOptions { merge: WindowMerge::Max, ..l.clone() };
+        r.rank_long("will it rain", &[t, "play some jazz"], &RerankOptions::default(), &long).map(|_| 0)
+    };
+    let tasks: [(&str, Ask); 9] = [
         ("classify", Box::new(|t, l| classifier.classify_long(t, &ClassifyOptions::default(), l).map(|_| 0))),
-        (
-            "tag",
-            Box::new(|t, l| {
-                let tagged = tagger.tag_long(t, &TagOptions::default(), l)?;
-                let label: usize = tagged.entities.iter().map(|e| e.label.capacity()).sum();
-                Ok(tagged.entities.capacity() * size_of::<pocketbert::tasks::Entity>() + label)
-            }),
-        ),
+        ("tag", Box::new(|t, l| Ok(spans(&tagger.tag_long(t, &TagOptions::default(), l)?)))),
         ("embed", Box::new(|t, l| embedder.embed_long(t, &EmbedOptions::default(), l).map(|_| 0))),
         (
             "fill-mask",
@@ -125,6 +132,19 @@ fn long(sizes: &[usize]) -> Result<()> {
                 zero.classify_long(t, &labels, &ZeroShotOptions::default(), l).map(|_| 0)
             }),
         ),
+        (
+            "analyze",
+            Box::new(|t, l| {
+                let analysis = analyzer.analyze_long(t, &AnalyzeOptions::default(), l)?;
+                let spans = analysis.heads.iter().map(|h| match &h.answer {
+                    HeadAnswer::Tags(t) => spans(t),
+                    _ => 0,
+                });
+                Ok(spans.sum())
+            }),
+        ),
+        ("rerank by vectors", Box::new(|t, l| rerank(&by_vectors, t, l))),
+        ("rerank by pairs", Box::new(|t, l| rerank(&by_pairs, t, l))),
         (
             "answer (everyday)",
             Box::new(|t, l| {

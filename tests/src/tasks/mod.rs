@@ -109,22 +109,41 @@ fn ask(model: &Arc<Model>, r: &Request, isa: Isa) -> Result<Value> {
         }
         "rerank" => {
             let ranker = Reranker::from_model(m, head)?;
-            let ranked = ranker.rank_with(r.query.as_deref().unwrap_or_default(), &texts, &o.rerank(isa)?)?;
+            let (query, options) = (r.query.as_deref().unwrap_or_default(), o.rerank(isa)?);
+            let ranked = match &r.long {
+                Some(long) => ranker.rank_long(query, &texts, &options, &long.options()?)?,
+                None => ranker.rank_with(query, &texts, &options)?,
+            };
             Ok(ranked.iter().map(|x| json!({"index": x.index, "score": bits(x.score)})).collect())
         }
         "fill-mask" => {
             let f = MaskFiller::from_model(m, head)?;
-            Ok(f.fill_batch_with(&texts, &o.fill_mask(isa)?)?.iter().map(answers::masks).collect())
+            let options = o.fill_mask(isa)?;
+            if let Some(long) = &r.long {
+                let long = long.options()?;
+                return each(&|t| Ok(answers::masks(&f.fill_long(t, &options, &long)?)));
+            }
+            Ok(f.fill_batch_with(&texts, &options)?.iter().map(answers::masks).collect())
         }
         "zero-shot" => {
             let z = ZeroShotClassifier::from_model(m, head)?;
             let labels: Vec<&str> = r.labels.iter().map(String::as_str).collect();
-            let all = z.classify_batch_with(&texts, &labels, &o.zero_shot(isa)?)?;
+            let options = o.zero_shot(isa)?;
+            if let Some(long) = &r.long {
+                let long = long.options()?;
+                return each(&|t| Ok(answers::zero_shot(&z.classify_long(t, &labels, &options, &long)?)));
+            }
+            let all = z.classify_batch_with(&texts, &labels, &options)?;
             Ok(all.iter().map(answers::zero_shot).collect())
         }
         "analyze" => {
             let a = Analyzer::from_model(m)?;
-            let all = a.analyze_batch_with(&texts, &o.analyze(isa)?)?;
+            let options = o.analyze(isa)?;
+            if let Some(long) = &r.long {
+                let long = long.options()?;
+                return each(&|t| answers::analysis(&a.analyze_long(t, &options, &long)?));
+            }
+            let all = a.analyze_batch_with(&texts, &options)?;
             all.iter().map(answers::analysis).collect()
         }
         other => Err(Error::invalid(format!("`{other}` is no task of these cases"))),

@@ -12,8 +12,9 @@ use crate::tasks::classify::{self, ClassifyOptions, Decoder};
 use crate::tasks::embed::{self, EmbedHead, EmbedOptions, Pooled};
 use crate::tasks::head::ClassifierHead;
 use crate::tasks::observe::{TaskHead, saw};
-use crate::tasks::token_classify::{Input, Tag, TagHead, TagOptions};
-use crate::text::{EncodeOptions, Encoding};
+use crate::tasks::token_classify::{self, Input, Tag, TagHead, TagOptions};
+use crate::tasks::window::{Read, WindowMerge};
+use crate::text::{EncodeOptions, Encoding, Window};
 
 /// The heads that can answer, in the bundle's order.
 #[derive(Debug)]
@@ -115,6 +116,28 @@ impl Heads {
         let wanted = |r: &Reader| names.is_empty() || names.contains(&r.name);
         Ok((0..self.readers.len()).filter(|&i| wanted(&self.readers[i])).collect())
     }
+
+    /// The readers that answer a call, each with its part; without one those that have runs of their own.
+    ///
+    /// # Errors
+    /// Those of [`chosen`](Self::chosen) and [`Reader::part`]; `InvalidArgument` for a head that needs a question.
+    pub(super) fn asked<'a>(
+        &'a self,
+        model: &'a Model,
+        o: &AnalyzeOptions,
+        own: &'a Own,
+    ) -> Result<Vec<(&'a Reader, Option<Part<'a>>)>> {
+        let mut parts = vec![];
+        for reader in self.chosen(&o.heads)?.into_iter().filter_map(|i| self.readers.get(i)) {
+            let part = reader.part(model, own)?;
+            if part.is_some() || o.question.is_some() {
+                parts.push((reader, part));
+            } else if o.heads.contains(&reader.name) {
+                return Err(Error::invalid(format!("head `{}` needs a `question`", reader.name)));
+            }
+        }
+        Ok(parts)
+    }
 }
 
 impl Reader {
@@ -205,6 +228,53 @@ impl Decode<'_> {
                 Ok(HeadAnswer::Vector(p.vector(rows)?))
             }
         }
+    }
+}
+
+/// One head's answers to the windows of a long text, merged the way its own task does.
+pub(super) enum Parts<'a> {
+    Labels(classify::long::Parts<'a>),
+    Tags(token_classify::Parts<'a>),
+    Vector(embed::long::Parts<'a>),
+}
+
+impl<'a> Part<'a> {
+    /// What gathers the windows of `text`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a merge that the head cannot do.
+    pub(super) fn parts(&'a self, name: &str, text: &'a str, merge: WindowMerge) -> Result<Parts<'a>> {
+        Ok(match &self.decode {
+            Decode::Labels(d) => Parts::Labels(classify::long::Parts::new(d, merge)),
+            Decode::Tags(t) => Parts::Tags(token_classify::Parts::new(t, Input::Text(text))),
+            Decode::Vector(p) => {
+                let parts = embed::long::Parts::new(p, merge);
+                Parts::Vector(parts.map_err(|e| e.context(format!("head `{name}`")))?)
+            }
+        })
+    }
+}
+
+impl Parts<'_> {
+    /// The rows of window `w`.
+    pub(super) fn add(&mut self, w: &Window, rows: &[f32]) -> Result<()> {
+        match self {
+            Parts::Labels(p) => p.add(w, rows).map(|_| ()),
+            Parts::Tags(p) => p.add(w, rows),
+            Parts::Vector(p) => p.add(w, rows),
+        }
+    }
+
+    /// The answer to the text.
+    pub(super) fn finish(self, read: &Read, version: &str, metrics: &Metrics) -> Result<HeadAnswer> {
+        Ok(match self {
+            Parts::Labels(p) => HeadAnswer::Labels(p.finish(read, |seen| saw(metrics, seen))),
+            Parts::Tags(p) => HeadAnswer::Tags(p.finish(read, version, |seen| saw(metrics, seen))),
+            Parts::Vector(p) => {
+                saw(metrics, &read.seen(None, &[]));
+                HeadAnswer::Vector(p.finish()?)
+            }
+        })
     }
 }
 

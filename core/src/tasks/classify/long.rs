@@ -1,10 +1,10 @@
 //! Classifying a text of any length.
 
-use super::{Classification, ClassifyOptions, Keep, TextClassifier};
+use super::{Classification, ClassifyOptions, Decoder, TextClassifier, encode_options};
 use crate::error::Result;
 use crate::metrics::Seen;
-use crate::tasks::window::{Long, LongOptions, Merger, WindowMerge, run_windows};
-use crate::text::Span;
+use crate::tasks::window::{Long, LongOptions, Merger, Read, WindowMerge, run_windows};
+use crate::text::{Span, Window};
 
 /// One window of a long text.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,55 +49,65 @@ impl TextClassifier {
         mut each: impl FnMut(WindowLabel),
     ) -> Result<Classification> {
         self.session.observe(1, |model, head| {
-            let keep = Keep::new(head, options)?;
-            let limits = [options.max_length, head.max_length];
-            let most = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
-            let labels = head.labels.len();
-            let mut merged = Merger::new(long.merge, labels);
-            let vote = long.merge == WindowMerge::Vote;
-            let mut logits = Merger::new(if vote { WindowMerge::Mean } else { long.merge }, labels);
-            let head_of = (head.name.as_str(), most);
-            let seen = run_windows(
-                model,
-                head_of,
-                &[head.index],
-                Long::Text(text),
-                long,
-                &options.call,
-                |w, rows| {
-                    let row = rows.first().copied().unwrap_or_default();
-                    let p = keep.probabilities(head, row)?;
-                    // Of equals the first, as everywhere.
-                    let top = (0..p.len()).rev().max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0);
-                    let probability = p.get(top).copied().unwrap_or(0.0);
-                    each(WindowLabel { bytes: w.span(), index: top, probability });
-                    logits.add(row.iter().copied(), w.own.len());
-                    if vote && !keep.regression {
-                        let (_, given) = keep.judge(head, &p);
-                        merged.add((0..labels).map(|i| f32::from(u8::from(given.contains(&i)))), 1);
-                    } else {
-                        merged.add(p, w.own.len());
-                    }
-                    Ok(())
-                },
-            )?;
-            let (p, logits) = (merged.finish(), logits.finish());
-            let (confidence, given) = keep.judge(head, &p);
-            self.session.saw(&Seen {
-                tokens: seen.run_tokens,
-                unknown: seen.unknown,
-                truncated: false,
-                confidence,
-                labels: &given,
-            });
-            Ok(Classification {
-                labels: keep.pick(head, &p, &logits),
-                logits,
-                token_count: seen.text_tokens,
-                truncated: false,
-                model_version: model.info().version.clone(),
-            })
+            let decoder = Decoder::new(model, head, options)?;
+            let most = encode_options(model, head, options).max_length;
+            let (whose, outputs, call) = ((head.name.as_str(), most), [head.index], &options.call);
+            let mut parts = Parts::new(&decoder, long.merge);
+            let read = run_windows(model, whose, &outputs, Long::Text(text), long, call, |w, rows| {
+                each(parts.add(w, rows.first().copied().unwrap_or_default())?);
+                Ok(())
+            })?;
+            Ok(parts.finish(&read, |seen| self.session.saw(seen)))
         })
+    }
+}
+
+/// What the windows of a text say, merged as they come.
+pub(in crate::tasks) struct Parts<'a> {
+    decoder: &'a Decoder<'a>,
+    vote: bool,
+    merged: Merger,
+    logits: Merger,
+}
+
+impl<'a> Parts<'a> {
+    pub(in crate::tasks) fn new(decoder: &'a Decoder<'a>, merge: WindowMerge) -> Parts<'a> {
+        let labels = decoder.head.labels.len();
+        let vote = merge == WindowMerge::Vote;
+        let logits = Merger::new(if vote { WindowMerge::Mean } else { merge }, labels);
+        Parts { decoder, vote, merged: Merger::new(merge, labels), logits }
+    }
+
+    /// The logits of window `w`.
+    pub(in crate::tasks) fn add(&mut self, w: &Window, row: &[f32]) -> Result<WindowLabel> {
+        let Decoder { head, keep, .. } = self.decoder;
+        let p = keep.probabilities(head, row)?;
+        // Of equals the first, as everywhere.
+        let top = (0..p.len()).rev().max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0);
+        let probability = p.get(top).copied().unwrap_or(0.0);
+        self.logits.add(row.iter().copied(), w.own.len());
+        if self.vote && !keep.regression {
+            let (_, given) = keep.judge(head, &p);
+            self.merged.add((0..p.len()).map(|i| f32::from(u8::from(given.contains(&i)))), 1);
+        } else {
+            self.merged.add(p, w.own.len());
+        }
+        Ok(WindowLabel { bytes: w.span(), index: top, probability })
+    }
+
+    /// The answer to the text; `saw` gets what metrics may know of it.
+    pub(in crate::tasks) fn finish(self, read: &Read, saw: impl FnOnce(&Seen)) -> Classification {
+        let Decoder { head, keep, version } = self.decoder;
+        let (p, logits) = (self.merged.finish(), self.logits.finish());
+        let (confidence, given) = keep.judge(head, &p);
+        saw(&read.seen(confidence, &given));
+        Classification {
+            labels: keep.pick(head, &p, &logits),
+            logits,
+            token_count: read.text_tokens,
+            truncated: false,
+            model_version: version.to_string(),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! The vector of a text of any length.
 
-use super::{EmbedOptions, Pooled, TextEmbedder};
+use super::{EmbedOptions, Pooled, TextEmbedder, encode_options};
 use crate::error::{Error, Result};
 use crate::kernels::{self, with_default_float_env};
-use crate::metrics::Seen;
 use crate::tasks::vector::Embedding;
-use crate::tasks::window::{Long, LongOptions, Merger, Read, WindowMerge, run_windows};
+use crate::tasks::window::{Long, LongOptions, Merger, WindowMerge, run_windows};
+use crate::text::Window;
 
 impl TextEmbedder {
     /// The vector of a text of any length: those of its windows, merged as `long.merge` says, and divided by the
@@ -16,12 +16,8 @@ impl TextEmbedder {
     /// cannot be: see [`Tokenizer::windows`](crate::text::Tokenizer::windows).
     pub fn embed_long(&self, text: &str, options: &EmbedOptions, long: &LongOptions) -> Result<Embedding> {
         self.session.observe(1, |model, head| {
-            if long.merge == WindowMerge::Vote {
-                return Err(Error::invalid(
-                    "vectors cannot vote: merge windows by `mean`, `weighted` or `max`",
-                ));
-            }
             let how = Pooled::new(model, head, options)?;
+            let mut parts = Parts::new(&how, long.merge)?;
             let prefix = super::prefix(head, options);
             let joined;
             let text = match prefix {
@@ -31,30 +27,46 @@ impl TextEmbedder {
                     joined.as_str()
                 }
             };
-            let limits = [options.max_length, head.max_length];
-            let most = limits.into_iter().flatten().fold(model.info().max_length, usize::min);
-            let mut merged = Merger::new(long.merge, how.channels);
-            let whose = (head.name.as_str(), most);
+            let whose = (head.name.as_str(), encode_options(model, head, options).max_length);
             let call = &options.call;
             let read = run_windows(model, whose, &[head.index], Long::Text(text), long, call, |w, rows| {
-                let rows = rows.first().copied().unwrap_or_default();
-                merged.add(how.pool(rows)?, w.own.len());
-                Ok(())
+                parts.add(w, rows.first().copied().unwrap_or_default())
             })?;
-            let mut v = merged.finish();
-            if how.normalize && v.iter().all(|x| x.is_finite()) {
-                with_default_float_env(|| kernels::l2_normalize(how.isa, &mut v, how.channels))?;
-            }
-            let Read { run_tokens, unknown, .. } = read;
-            self.session.saw(&Seen {
-                tokens: run_tokens,
-                unknown,
-                truncated: false,
-                confidence: None,
-                labels: &[],
-            });
-            how.keep(v)
+            self.session.saw(&read.seen(None, &[]));
+            parts.finish()
         })
+    }
+}
+
+/// The vectors of a text's windows, merged as they come.
+pub(in crate::tasks) struct Parts<'a> {
+    how: &'a Pooled,
+    merged: Merger,
+}
+
+impl<'a> Parts<'a> {
+    /// # Errors
+    /// `InvalidArgument` for a vote.
+    pub(in crate::tasks) fn new(how: &'a Pooled, merge: WindowMerge) -> Result<Parts<'a>> {
+        if merge == WindowMerge::Vote {
+            return Err(Error::invalid("vectors cannot vote: merge windows by `mean`, `weighted` or `max`"));
+        }
+        Ok(Parts { how, merged: Merger::new(merge, how.channels) })
+    }
+
+    /// The rows of window `w`.
+    pub(in crate::tasks) fn add(&mut self, w: &Window, rows: &[f32]) -> Result<()> {
+        self.merged.add(self.how.pool(rows)?, w.own.len());
+        Ok(())
+    }
+
+    /// The vector of the text.
+    pub(in crate::tasks) fn finish(self) -> Result<Embedding> {
+        let (how, mut v) = (self.how, self.merged.finish());
+        if how.normalize && v.iter().all(|x| x.is_finite()) {
+            with_default_float_env(|| kernels::l2_normalize(how.isa, &mut v, how.channels))?;
+        }
+        how.keep(v)
     }
 }
 

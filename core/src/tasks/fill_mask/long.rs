@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Seen;
 use crate::model::record::mask_places;
 use crate::tasks::window::{Long, LongOptions};
-use crate::text::Span;
+use crate::text::{Span, Window};
 
 impl MaskFiller {
     /// Fills the masks of a text of any length: each sees the window that shows most of its surroundings, and
@@ -42,14 +42,14 @@ impl MaskFiller {
             let windows = long.windows(model, &head.name, most, &whole)?;
             let (mut tokens, mut unknown, mut run_tokens) = (0, 0, 0);
             let masked = windows.filter_map(|w| {
-                let w = match stop.check().and(w) {
+                let told = |w: Window| long.report(w.index + 1, &w, &whole).map(|()| w);
+                let w = match stop.check().and(w).and_then(told) {
                     Ok(w) => w,
                     Err(e) => return Some(Err(e)),
                 };
                 tokens = w.first + w.tokens.len();
                 let own = w.encoding.ids.get(w.own.clone()).unwrap_or_default();
                 unknown += own.iter().filter(|&&id| Some(id) == tokenizer.unk_id()).count();
-                long.report(w.index + 1, &w, &whole);
                 let owned = |p: &i64| usize::try_from(*p).is_ok_and(|p| w.own.contains(&p));
                 let masks: Vec<i64> =
                     mask_places(tokenizer, &w.encoding.ids).into_iter().filter(owned).collect();

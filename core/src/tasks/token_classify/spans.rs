@@ -68,7 +68,7 @@ impl<'a> Tag<'a> {
         version: &str,
         saw: impl FnOnce(&Seen),
     ) -> Result<Tagged> {
-        let mut decoder = Decoder::new(&self.labels, &self.head.labels, self.options.aggregation);
+        let mut decoder = self.decoder();
         self.feed(&mut decoder, e, 0..e.len(), rows, &input.bases())?;
         let entities = self.entities(decoder.finish(), input);
         saw(&Seen::of(e, None, &self.given(&entities)));
@@ -78,6 +78,10 @@ impl<'a> Tag<'a> {
             truncated: e.truncated.is_some(),
             model_version: version.to_string(),
         })
+    }
+
+    pub(super) fn decoder(&self) -> Decoder<'_> {
+        Decoder::new(&self.labels, &self.head.labels, self.options.aggregation)
     }
 
     /// The longest input.

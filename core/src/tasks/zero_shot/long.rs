@@ -100,7 +100,7 @@ impl ZeroShotClassifier {
                     windows += 1;
                     let own = w.encoding.ids.get(w.own.clone()).unwrap_or_default();
                     unknown += own.iter().filter(|&&id| Some(id) == tokenizer.unk_id()).count();
-                    long.report(windows, w, &whole);
+                    long.report(windows, w, &whole)?;
                     stop.check()
                 },
             )?;

@@ -19,6 +19,9 @@ private val kinds = mapOf(
 /** What Kotlin's types do not let one ask. */
 private val unspeakable = setOf("classify-error-mixed")
 
+/** Tasks without a long method. */
+private val short = setOf("rerank", "fill-mask", "zero-shot", "analyze")
+
 /** The cases that every language repeats (`tests/golden/README.md`): Rust's bits, and Rust's errors. */
 class GoldenTasksTest {
     @Test
@@ -32,6 +35,8 @@ class GoldenTasksTest {
         for (case in jsonLines(name)) {
             val id = case.get("id").asString
             if (id in unspeakable) continue
+            // Long texts are not for these tasks here.
+            if (case.has("long") && case.get("task").asString in short) continue
             val error = case.getAsJsonObject("error")
             try {
                 val answers = GoldenCase(model, case).answer()
