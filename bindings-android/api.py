@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The API as Java sees it, one class a block, sorted: api.py CLASSES_FOLDER SOURCES_FOLDER
+"""The API as Java sees it, one class a block, sorted: api.py CLASSES_FOLDER SOURCES_FOLDER…
 
 What `javap -protected` prints, less what Kotlin hides: internal classes, members whose names it mangles, and helpers that
 the compiler makes. Constructors that are internal in Kotlin are listed, since class files have no word for that.
@@ -10,8 +10,8 @@ import re
 import subprocess
 import sys
 
-classes, sources = map(pathlib.Path, sys.argv[1:])
-text = "\n".join(p.read_text() for p in sorted(sources.rglob("*.kt")))
+classes, *sources = map(pathlib.Path, sys.argv[1:])
+text = "\n".join(p.read_text() for folder in sources for p in sorted(folder.rglob("*.kt")))
 if re.search(r"^public (?:[a-z]+ )*(?:fun(?! interface)|val|var) ", text, re.M):
     sys.exit("api.py: a public function outside of a class is not listed: put it into one")
 internal = set(re.findall(r"\binternal (?:[a-z]+ )*(?:class|object|interface) (\w+)", text))

@@ -9,6 +9,6 @@ maven=(mvn -q -B -Dnative.folder="${CARGO_TARGET_DIR:-$PWD/../target}/release")
 if [ $# -gt 0 ]; then exec "${maven[@]}" "$@"; fi
 "${maven[@]}" verify
 mkdir -p target
-python3 api.py pocketbert/target/classes pocketbert/src/main/kotlin >target/api.txt
+python3 api.py pocketbert/target/classes pocketbert/src/main/kotlin pocketbert/src/jvm/kotlin >target/api.txt
 if [ "${API:-}" = write ]; then cp target/api.txt api.txt; fi
 diff -u api.txt target/api.txt || { echo "the API changed: API=write $0, and say so in CHANGELOG.md"; exit 1; }
