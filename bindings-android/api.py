@@ -34,7 +34,7 @@ for head, body in re.findall(r"^(\S[^\n]*) \{\n(.*?)^\}", printed, re.M | re.S):
     if not head.startswith("public "):
         continue
     lines = {line.strip() for line in body.splitlines()}
-    dropped = ("$pocketbert_jvm", "$default", "access$", "DefaultConstructorMarker", "static {}")
+    dropped = ("$pocketbert_jvm", "$pocketbert_android", "$default", "access$", "DefaultConstructorMarker", "static {}")
     kept = sorted(line for line in lines if line and not any(d in line for d in dropped))
     blocks.append(f"{head} {{\n" + "".join(f"    {line}\n" for line in kept) + "}\n")
 api = "\n".join(sorted(blocks))
