@@ -16,6 +16,7 @@ import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import apk  # noqa: E402
+import bites  # noqa: E402
 from apk import run  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -205,6 +206,21 @@ def application(work: pathlib.Path, aar: pathlib.Path, found: dict, out: pathlib
         print(f"{file}: {file.stat().st_size:,} bytes, {len(dex)} dex with {len(defined)} classes")
 
 
+def refused(work: pathlib.Path, aar: pathlib.Path, abis: list) -> None:
+    """What is broken on purpose is refused."""
+    known = {"structure": lambda a, w: structure(a, abis), "manifest": manifest, "libraries": lambda a, w: libraries(w, a, abis)}
+    for i, (what, by, change) in enumerate(bites.broken(abis[0])):
+        folder = work / f"broken{i}"
+        folder.mkdir()
+        bad = bites.rewritten(aar, folder / aar.name, change)
+        try:
+            known[by](bad, folder)
+        except SystemExit as said:
+            print(f"refused: {what}: {str(said).splitlines()[0][:110]}")
+        else:
+            check(False, f"{by} lets an AAR through of which is true: {what}")
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("--abi", action="append", help="the ABIs that there must be; all three if none is named")
@@ -218,6 +234,7 @@ def main() -> None:
         manifest(aar, work)
         found = libraries(work, aar, abis)
         symbols(aar, work, abis)
+        refused(work, aar, abis)
         shrunk_runs(work, aar)
         application(work, aar, found, args.apks)
     print(f"{aar.name}: {checks} checks passed")
