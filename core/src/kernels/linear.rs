@@ -219,6 +219,19 @@ impl PanelSums<'_> {
     /// Writes the panel's `lanes` values of each row; `out` starts at the first.
     #[inline(always)]
     fn finish<D: DotTile>(self, dot: D, out: &mut [f32], lanes: usize) {
+        let gelu = self.w.activation == Activation::GeluErf;
+        if (gelu || self.w.activation == Activation::None) && lanes == PANEL && self.w.zero.is_none() {
+            let (sums, panel, channels, n) = (self.sums, self.panel, self.channels, self.w.weights.n());
+            let (start, end) = (self.rows.start, self.rows.end);
+            let done = if self.x.split.is_some() {
+                dot.finish::<true>(sums, panel, &self.x.meta[2 * start..2 * end], channels, gelu, out, n)
+            } else {
+                dot.finish::<false>(sums, panel, &self.x.meta[start..end], channels, gelu, out, n)
+            };
+            if done {
+                return;
+            }
+        }
         match self.w.activation {
             Activation::None => self.apply(dot, out, lanes, |_| ()),
             Activation::GeluErf => self.apply(dot, out, lanes, |y| activate16(y, Activation::GeluErf)),

@@ -6,8 +6,13 @@ use super::pack::PANEL;
 use super::quant::RowQuant;
 
 /// Most rows and panels of a tile on any ISA.
-pub(super) const TILE_ROWS: usize =
-    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { 24 } else { 12 };
+pub(super) const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") {
+    64
+} else if cfg!(target_arch = "arm") {
+    24
+} else {
+    12
+};
 pub(super) const TILE_PANELS: usize = 4;
 
 /// The integer sums of a tile: row, panel, column.
@@ -116,6 +121,23 @@ pub(super) trait DotTile: Copy {
             y[l] = y[l] * channels.scale[l] + channels.bias[l];
         }
         y
+    }
+
+    /// [`floats`](DotTile::floats) and then, if `gelu`, [`gelu_erf`](super::math::gelu_erf), for a panel and all
+    /// `rows` (two each if there are `TWO` segments), whose values go to `out`, `stride` apart. False, and nothing done,
+    /// where it is not written by hand.
+    #[inline(always)]
+    fn finish<const TWO: bool>(
+        self,
+        _sums: &[Sums; 2],
+        _panel: usize,
+        _rows: &[RowQuant],
+        _channels: &Channels,
+        _gelu: bool,
+        _out: &mut [f32],
+        _stride: usize,
+    ) -> bool {
+        false
     }
 }
 
