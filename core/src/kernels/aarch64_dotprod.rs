@@ -37,6 +37,7 @@ impl DotTile for Dotprod {
     const ROWS: usize = 6;
     const PANELS: usize = 4;
     const BIAS: i32 = 128;
+    const FINISHES: bool = true;
 
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
@@ -76,9 +77,8 @@ impl DotTile for Dotprod {
         gelu: bool,
         out: &mut [f32],
         stride: usize,
-    ) -> bool {
+    ) {
         aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
-        true
     }
 }
 

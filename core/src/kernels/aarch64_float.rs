@@ -85,8 +85,8 @@ fn finish_columns<const V: usize, const TWO: bool, const GELU: bool>(
     assert!((count - 1) * stride + c + 4 * V <= out.len());
     let mut to = out.as_mut_ptr().wrapping_add(c);
     let [first, second] = sums;
-    // SAFETY: every 64-bit ARM has NEON; of arrays of 16 those from c to c + 4 V are read, and written of a row of `out`,
-    // which has that many from each of `count` multiples of `stride` on.
+    // SAFETY: every 64-bit ARM has NEON; of arrays of 16 those from c to c + 4 V are read, and written of a row of
+    // `out`, which has that many from each of `count` multiples of `stride` on.
     unsafe {
         let ints = |from: &[i32; PANEL], v: usize| vld1q_s32(from.as_ptr().add(c + 4 * v));
         let floats = |from: &[f32; PANEL], v: usize| vld1q_f32(from.as_ptr().add(c + 4 * v));

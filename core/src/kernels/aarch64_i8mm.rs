@@ -36,6 +36,7 @@ impl DotTile for I8mm {
     const ROWS: usize = TILE_ROWS;
     const PANELS: usize = 4;
     const BIAS: i32 = 0;
+    const FINISHES: bool = true;
 
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
@@ -72,9 +73,8 @@ impl DotTile for I8mm {
         gelu: bool,
         out: &mut [f32],
         stride: usize,
-    ) -> bool {
+    ) {
         aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
-        true
     }
 }
 

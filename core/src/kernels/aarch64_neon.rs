@@ -33,6 +33,7 @@ impl DotTile for Neon {
     const ROWS: usize = ROWS;
     const PANELS: usize = 4;
     const BIAS: i32 = 128;
+    const FINISHES: bool = true;
 
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
@@ -62,9 +63,8 @@ impl DotTile for Neon {
         gelu: bool,
         out: &mut [f32],
         stride: usize,
-    ) -> bool {
+    ) {
         aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
-        true
     }
 }
 

@@ -220,17 +220,16 @@ impl PanelSums<'_> {
     #[inline(always)]
     fn finish<D: DotTile>(self, dot: D, out: &mut [f32], lanes: usize) {
         let gelu = self.w.activation == Activation::GeluErf;
-        if (gelu || self.w.activation == Activation::None) && lanes == PANEL && self.w.zero.is_none() {
-            let (sums, panel, channels, n) = (self.sums, self.panel, self.channels, self.w.weights.n());
-            let (start, end) = (self.rows.start, self.rows.end);
-            let done = if self.x.split.is_some() {
-                dot.finish::<true>(sums, panel, &self.x.meta[2 * start..2 * end], channels, gelu, out, n)
+        let plain = (gelu || self.w.activation == Activation::None) && self.w.zero.is_none();
+        if D::FINISHES && plain && lanes == PANEL {
+            let (start, end, n) = (self.rows.start, self.rows.end, self.w.weights.n());
+            let PanelSums { x, sums, panel, channels, .. } = self;
+            if x.split.is_some() {
+                dot.finish::<true>(sums, panel, &x.meta[2 * start..2 * end], channels, gelu, out, n);
             } else {
-                dot.finish::<false>(sums, panel, &self.x.meta[start..end], channels, gelu, out, n)
-            };
-            if done {
-                return;
+                dot.finish::<false>(sums, panel, &x.meta[start..end], channels, gelu, out, n);
             }
+            return;
         }
         match self.w.activation {
             Activation::None => self.apply(dot, out, lanes, |_| ()),

@@ -75,6 +75,8 @@ pub(super) trait DotTile: Copy {
     const PANELS: usize;
     /// What the tile takes from every activation: 0, or 128 where both operands must be signed.
     const BIAS: i32;
+    /// Whether [`finish`](DotTile::finish) is written.
+    const FINISHES: bool = false;
     /// Panels per tile for `rows` rows, up to [`TILE_PANELS`]: few rows leave registers for more.
     #[inline(always)]
     fn panels(_rows: usize) -> usize {
@@ -124,8 +126,8 @@ pub(super) trait DotTile: Copy {
     }
 
     /// [`floats`](DotTile::floats) and then, if `gelu`, [`gelu_erf`](super::math::gelu_erf), for a panel and all
-    /// `rows` (two each if there are `TWO` segments), whose values go to `out`, `stride` apart. False, and nothing done,
-    /// where it is not written by hand.
+    /// `rows` (two each if there are `TWO` segments), whose values go to `out`, `stride` apart. Called where
+    /// [`FINISHES`](DotTile::FINISHES) says that it is written.
     #[inline(always)]
     fn finish<const TWO: bool>(
         self,
@@ -136,8 +138,7 @@ pub(super) trait DotTile: Copy {
         _gelu: bool,
         _out: &mut [f32],
         _stride: usize,
-    ) -> bool {
-        false
+    ) {
     }
 }
 
