@@ -26,6 +26,7 @@ methods=(
     "64 loud, GPTQ (closest)=--preset closest"
     "64 loud, AdaRound=--preset closest --rounding adaround"
     "64 loud, GPTQ, migration 0.5=--preset closest --migrate 0.5"
+    "64 loud, GPTQ, outliers=--preset closest --outliers true"
 )
 [ $# -eq 0 ] || methods=("$@")
 narrow=(${HEADS_ONLY:+--only "$HEADS_ONLY"} ${ROLE:+--role "$ROLE"})

@@ -137,9 +137,9 @@ fn gates(facts: &Facts) -> String {
             .interval
             .map_or(String::new(), |(a, b)| format!("<small>{} … {}</small>", number(a), number(b)));
         rows += &format!(
-            "<tr><td><span class='tag {class}'>{text}</span><td><code>{}</code><td class=n>{}{interval}<td>{}",
-            esc(&v.gate),
+            "<tr><td><span class='tag {class}'>{text}</span><td class=n>{}{interval}<td><code>{}</code><td>{}",
             number(v.value),
+            esc(&v.gate),
             esc(&v.at)
         );
     }
@@ -148,7 +148,7 @@ fn gates(facts: &Facts) -> String {
         false => section(
             "Gates",
             "What the model must hold. Small print: 95 % intervals.",
-            tables::table(&["", "gate", "#found", "where"], &rows),
+            tables::table(&["", "#found", "gate", "where"], &rows),
         ),
     }
 }

@@ -129,10 +129,12 @@ pub fn confusion(r: &SetResult) -> String {
         esc(&r.name),
         esc(&r.head)
     );
-    r.labels.iter().for_each(|l| o += &format!("<th>{}", esc(l)));
+    // Labels break between their words.
+    let label = |l: &str| esc(l).replace('_', "_<wbr>");
+    r.labels.iter().for_each(|l| o += &format!("<th>{}", label(l)));
     for (l, row) in r.labels.iter().zip(&r.confusion) {
         let sum = row.iter().sum::<usize>().max(1);
-        o += &format!("<tr><th>{}", esc(l));
+        o += &format!("<tr><th>{}", label(l));
         row.iter().for_each(|n| o += &format!("<td style='--share:{:.2}'>{n}", *n as f64 / sum as f64));
     }
     o + "</table></div></figure>"

@@ -3,6 +3,7 @@
 mod linear;
 mod method;
 mod migrate;
+mod outliers;
 mod parts;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,10 @@ pub fn quantize(
     if method.migrate > 0.0 {
         let seen = calibration.as_mut().ok_or_else(needs_calibration)?;
         migrated = migrate::migrate(g, seen.to_mut(), method.migrate as f32)?;
+    }
+    if method.outliers {
+        let seen = calibration.as_mut().ok_or_else(needs_calibration)?;
+        migrated += outliers::shrink(g, seen.to_mut())?;
     }
     let calibration = calibration.as_deref();
     let float: Vec<usize> = (0..g.nodes.len())
