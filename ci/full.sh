@@ -27,6 +27,7 @@ for step in "${steps[@]}"; do
     pipelines)
         python3 ci/pipelines_classify.py --binary target/release/pocketbert --assets "$assets"
         python3 ci/pipelines_spans.py --binary target/release/pocketbert --assets "$assets"
+        python3 ci/pipelines_windows.py --binary target/release/pocketbert --assets "$assets"
         fp32
         python3 ci/vectors.py --binary target/release/pocketbert --assets "$assets" --fp32 "$work" --bundle models/everyday.pbert
         ;;
