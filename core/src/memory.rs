@@ -261,7 +261,7 @@ mod tests {
         let mut kept = Charge::of(&budget);
         let mut v: Vec<u64> = vec![];
         let inside = budget.enter(false);
-        refill(&mut v, 0..100).unwrap();
+        refill(&mut v, (0..100u32).map(u64::from)).unwrap();
         assert_eq!(budget.used(), 800);
         kept.absorb(inside.leave());
         let inside = budget.enter(false);

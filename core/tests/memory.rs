@@ -165,7 +165,7 @@ fn a_limit_refuses_what_is_over_it() {
     assert_eq!(free.memory_used(), long);
 
     let refused = |r: pocketbert::Result<Model>| {
-        let e = r.err().expect("over the limit");
+        let e = r.expect_err("over the limit");
         assert_eq!(e.kind(), ErrorKind::ResourceExhausted);
         assert!(e.message().contains("memory_limit"), "{e}");
     };
