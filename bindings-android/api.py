@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The API as Java sees it, one class a block, sorted: api.py CLASSES_FOLDER SOURCES_FOLDER
+"""The API as Java sees it, one class a block, sorted: api.py CLASSES_FOLDER SOURCES_FOLDER…
 
 What `javap -protected` prints, less what Kotlin hides: internal classes, members whose names it mangles, and helpers that
 the compiler makes. Constructors that are internal in Kotlin are listed, since class files have no word for that.
@@ -10,8 +10,8 @@ import re
 import subprocess
 import sys
 
-classes, sources = map(pathlib.Path, sys.argv[1:])
-text = "\n".join(p.read_text() for p in sorted(sources.rglob("*.kt")))
+classes, *sources = map(pathlib.Path, sys.argv[1:])
+text = "\n".join(p.read_text() for folder in sources for p in sorted(folder.rglob("*.kt")))
 if re.search(r"^public (?:[a-z]+ )*(?:fun(?! interface)|val|var) ", text, re.M):
     sys.exit("api.py: a public function outside of a class is not listed: put it into one")
 internal = set(re.findall(r"\binternal (?:[a-z]+ )*(?:class|object|interface) (\w+)", text))
@@ -34,7 +34,7 @@ for head, body in re.findall(r"^(\S[^\n]*) \{\n(.*?)^\}", printed, re.M | re.S):
     if not head.startswith("public "):
         continue
     lines = {line.strip() for line in body.splitlines()}
-    dropped = ("$pocketbert_jvm", "$default", "access$", "DefaultConstructorMarker", "static {}")
+    dropped = ("$pocketbert_jvm", "$pocketbert_android", "$default", "access$", "DefaultConstructorMarker", "static {}")
     kept = sorted(line for line in lines if line and not any(d in line for d in dropped))
     blocks.append(f"{head} {{\n" + "".join(f"    {line}\n" for line in kept) + "}\n")
 api = "\n".join(sorted(blocks))

@@ -2,21 +2,26 @@
 import PackageDescription
 
 // Where the Rust library comes from:
-// * Apple's systems: PocketBERT.xcframework. With POCKETBERT_RELEASE set to a version, the released file by URL and
-//   checksum; without it, the one that build-xcframework.py has made in `build/`.
-// * Linux: a shared library that the linker finds, for tests (`test-linux.sh`).
+// * Apple's systems: the XCFramework of a release by URL and checksum, where `release` names one; otherwise the one that
+//   build-xcframework.py has made.
+// * Linux: a shared library that the linker finds, for tests (test-linux.sh). POCKETBERT_XCFRAMEWORK=1 takes the
+//   XCFramework there, too, to see that SwiftPM reads it (test-package.sh).
 let release: (url: String, checksum: String)? = nil
 
 #if os(Linux)
-    let native = Target.systemLibrary(name: "PocketBERTMobileFFI", path: "Sources/PocketBERTMobileFFI")
+    let takesFramework = Context.environment["POCKETBERT_XCFRAMEWORK"] == "1"
 #else
-    let native =
-        if let release {
-            Target.binaryTarget(name: "PocketBERTMobileFFI", url: release.url, checksum: release.checksum)
-        } else {
-            Target.binaryTarget(name: "PocketBERTMobileFFI", path: "build/PocketBERT.xcframework")
-        }
+    let takesFramework = true
 #endif
+
+let native: Target =
+    if let release, takesFramework {
+        .binaryTarget(name: "PocketBERTMobileFFI", url: release.url, checksum: release.checksum)
+    } else if takesFramework {
+        .binaryTarget(name: "PocketBERTMobileFFI", path: "build/PocketBERT.xcframework")
+    } else {
+        .systemLibrary(name: "PocketBERTMobileFFI", path: "Sources/PocketBERTMobileFFI")
+    }
 
 let package = Package(
     name: "PocketBERT",

@@ -3,16 +3,17 @@
 
     bindings-ios/build-xcframework.py [--profile ship] [--out bindings-ios/build] [--slices ios,simulator,macos]
 
-On a Mac with Xcode this is the way that ships: Apple's SDKs, `lipo`, real linking. On Linux it is a check build: clang
+On a Mac with Xcode this is the way that ships: Apple's SDKs and linker. On Linux it is a check build: clang
 compiles for Apple's targets without their SDKs, and the dynamic variant is linked against a list of the system's
 symbols (apple-symbols.txt). A check build proves formats, symbols and versions; it must not ship, and says so in the
 file CHECK-BUILD beside the result.
 
 Needs Rust with the targets below (`rustup target add`; where a target's standard library cannot be had, its source by
-`rustup component add rust-src`) and, on Linux, clang-19, lld-19 and llvm-19.
+`rustup component add rust-src`) and, on Linux, clang-19, lld-19 and llvm-19 with dsymutil.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import plistlib
@@ -22,24 +23,20 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parent
-MAC = sys.platform == "darwin"
-LIBRARY = "libpocketbert_mobile.a"
-MODULE = "PocketBERTMobileFFI"
-IDENTIFIER = "org.pocketbert.PocketBERTMobileFFI"
-VERSION = "0.1.0"
+sys.path.insert(0, str(HERE / "tools"))
+import apple  # noqa: E402
+from apple import CPU, LIBRARY, MIN_OS, MODULE, ROOT, SDK_PLATFORM, SLICES, TRIPLE_OS  # noqa: E402
 
-# What the library is built for: the oldest systems that Package.swift names.
-MIN_OS = {"ios": "15.0", "simulator": "15.0", "macos": "12.0"}
-# slice: (platform of plists, variant of plists, [(Rust's target, Apple's architecture)])
-SLICES = {
-    "ios": ("ios", None, [("aarch64-apple-ios", "arm64")]),
-    "simulator": ("ios", "simulator", [("aarch64-apple-ios-sim", "arm64"), ("x86_64-apple-ios", "x86_64")]),
-    "macos": ("macos", None, [("aarch64-apple-darwin", "arm64"), ("x86_64-apple-darwin", "x86_64")]),
-}
-LINKER_PLATFORM = {"ios": "ios", "simulator": "ios-simulator", "macos": "macos"}
-SDK_PLATFORM = {"ios": "iPhoneOS", "simulator": "iPhoneSimulator", "macos": "MacOSX"}
-TRIPLE_OS = {"ios": "ios{}", "simulator": "ios{}-simulator", "macos": "macos{}"}
+MAC = sys.platform == "darwin"
+IDENTIFIER = "org.pocketbert.PocketBERTMobileFFI"
+
+
+def version():
+    """The library's version: the workspace's."""
+    for line in (ROOT / "Cargo.toml").read_text().splitlines():
+        if line.startswith("version = "):
+            return line.split('"')[1]
+    sys.exit("Cargo.toml names no version")
 
 
 def run(command, **kwargs):
@@ -79,20 +76,19 @@ def build_static(slice_name, target, arch, profile, installed):
 
 
 def fat(out, parts):
-    """Joins static libraries of several architectures into one file, as `lipo -create` does.
+    """Joins libraries of several architectures into one file, as `lipo -create` does.
 
-    parts: (architecture, path). llvm-lipo 19 does not take archives as large as these.
+    parts: (architecture, path). llvm-lipo 19 crashes on archives as large as these.
     """
-    cpu = {"arm64": (0x0100000C, 0), "x86_64": (0x01000007, 3)}
     parts = [(arch, path.read_bytes()) for arch, path in parts]
     if len(parts) == 1:
         out.write_bytes(parts[0][1])
         return
     header, body, position = b"", b"", 8 + 20 * len(parts)
-    for arch, data in sorted(parts, key=lambda p: cpu[p[0]][0]):
+    for arch, data in sorted(parts, key=lambda p: CPU[p[0]][0]):
         pad = -position % 16384
         body += b"\0" * pad + data
-        header += struct.pack(">IIIII", *cpu[arch], position + pad, len(data), 14)
+        header += struct.pack(">IIIII", *CPU[arch], position + pad, len(data), 14)
         position += pad + len(data)
     out.write_bytes(struct.pack(">II", 0xCAFEBABE, len(parts)) + header + body)
 
@@ -114,7 +110,7 @@ def framework_plist(slice_name):
         "CFBundleInfoDictionaryVersion": "6.0",
         "CFBundleName": MODULE,
         "CFBundlePackageType": "FMWK",
-        "CFBundleShortVersionString": VERSION,
+        "CFBundleShortVersionString": version(),
         "CFBundleSupportedPlatforms": [platform],
         "CFBundleVersion": "1",
     }
@@ -133,29 +129,35 @@ def link_dynamic(slice_name, arch, library, out):
         command = ["xcrun", "--sdk", sdk, "clang", "-target", triple, "-dynamiclib", "-Wl,-all_load", library]
         command += ["-Wl,-dead_strip", f"-Wl,-exported_symbols_list,{exports}", "-install_name", install, "-o", out]
     else:
-        command = ["ld64.lld-19", "-arch", arch, "-platform_version", LINKER_PLATFORM[slice_name]]
-        command += [MIN_OS[slice_name], "17.0", "-dylib", "-all_load", library, write_tbd(slice_name, arch)]
-        command += ["-dead_strip", "-exported_symbols_list", exports, "-install_name", install, "-o", out]
+        tbd = apple.write_tbd(out.with_suffix(".tbd"), slice_name, arch)
+        command = apple.link_without_sdk(slice_name, arch, library, tbd, install, out)
     run(command)
 
 
-def write_tbd(slice_name, arch):
-    """The system's library as the linker sees it: exactly the symbols of apple-symbols.txt.
+def debug_symbols(parts, folder):
+    """Makes the slice's dSYM, which turns a crash report's addresses into lines, and strips the libraries.
 
-    A symbol that is not on the list fails the link: so a new need for one, such as a network call, is seen.
+    parts: (architecture, dynamic library). dsymutil joins architectures by `lipo`, which is not everywhere: so one by one.
     """
-    folder = ROOT / "target" / "no-sdk"
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [n for n in (HERE / "tools" / "apple-symbols.txt").read_text().split() if not n.startswith("#")]
-    target = {"ios": "ios", "simulator": "ios-simulator", "macos": "macos"}[slice_name]
-    path = folder / f"libSystem-{slice_name}-{arch}.tbd"
-    symbols = ", ".join(f"'{n}'" for n in ["dyld_stub_binder", *names])
-    path.write_text(
-        "--- !tapi-tbd\ntbd-version: 4\n"
-        f"targets: [ {arch}-{target} ]\ninstall-name: '/usr/lib/libSystem.B.dylib'\nexports:\n"
-        f"  - targets: [ {arch}-{target} ]\n    symbols: [ {symbols} ]\n...\n"
-    )
-    return path
+    bundle = folder / "dSYMs" / f"{MODULE}.framework.dSYM"
+    dwarf = []
+    for arch, library in parts:
+        one = library.with_suffix(".dSYM")
+        run([*(["xcrun", "dsymutil"] if MAC else ["dsymutil-19"]), library, "-o", one])
+        dwarf.append((arch, one / "Contents" / "Resources" / "DWARF" / library.name))
+        run([*(["xcrun", "strip"] if MAC else ["llvm-strip-19"]), "-S", library])
+    (bundle / "Contents" / "Resources" / "DWARF").mkdir(parents=True)
+    fat(bundle / "Contents" / "Resources" / "DWARF" / MODULE, dwarf)
+    plist = {
+        "CFBundleDevelopmentRegion": "English",
+        "CFBundleIdentifier": f"com.apple.xcode.dsym.{IDENTIFIER}",
+        "CFBundleInfoDictionaryVersion": "6.0",
+        "CFBundlePackageType": "dSYM",
+        "CFBundleShortVersionString": version(),
+        "CFBundleSignature": "????",
+        "CFBundleVersion": "1",
+    }
+    (bundle / "Contents" / "Info.plist").write_bytes(plistlib.dumps(plist))
 
 
 def framework(slice_name, libraries, folder):
@@ -170,10 +172,11 @@ def framework(slice_name, libraries, folder):
         part = folder / f"{MODULE}-{arch}"
         link_dynamic(slice_name, arch, library, part)
         parts.append((arch, part))
+    debug_symbols(parts, folder)
     fat(inner / MODULE, parts)
     os.chmod(inner / MODULE, 0o755)
-    for _, part in parts:
-        part.unlink()
+    for part in folder.glob(f"{MODULE}-*"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
     headers(inner / "Headers", True)
     (inner / "Modules").mkdir()
     shutil.move(inner / "Headers" / "module.modulemap", inner / "Modules")
@@ -202,7 +205,9 @@ def entry(slice_name, dynamic):
         "SupportedArchitectures": [arch for _, arch in targets],
         "SupportedPlatform": platform,
     }
-    if not dynamic:
+    if dynamic:
+        e["DebugSymbolsPath"] = "dSYMs"
+    else:
         e["HeadersPath"] = "Headers"
     if variant:
         e["SupportedPlatformVariant"] = variant
@@ -214,37 +219,55 @@ def main():
     parser.add_argument("--profile", default="ship" if MAC else "cross", help="Cargo profile (a Mac: ship; Linux: cross)")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "build")
     parser.add_argument("--slices", default="ios,simulator,macos")
+    parser.add_argument("--without", default="", metavar="TARGETS", help="Rust targets to leave out, by comma")
     args = parser.parse_args()
     names = args.slices.split(",")
     for name in names:
         if name not in SLICES:
             parser.error(f"no slice `{name}`: choose of {', '.join(SLICES)}")
+    without = set(filter(None, args.without.split(",")))
+    for target in without - {t for name in names for t, _ in SLICES[name][2]}:
+        parser.error(f"no target `{target}` in these slices")
+    for name in names:
+        SLICES[name] = (*SLICES[name][:2], [t for t in SLICES[name][2] if t[0] not in without])
+        if not SLICES[name][2]:
+            parser.error(f"nothing is left of the slice `{name}`")
     installed = installed_targets()
     built = {}
     for name in names:
         targets = SLICES[name][2]
         built[name] = [(arch, build_static(name, target, arch, args.profile, installed)) for target, arch in targets]
+    assemble(args.out, built, args.profile)
+
+
+def assemble(out, built, profile):
+    """Lays out both XCFrameworks in `out`.
+
+    built: slice: [(architecture, static library)], in the order of SLICES.
+    """
     for dynamic in [False, True]:
-        out = args.out / ("PocketBERTDynamic.xcframework" if dynamic else "PocketBERT.xcframework")
-        shutil.rmtree(out, ignore_errors=True)
-        for name in names:
-            folder = out / identifier(name)
+        top = out / ("PocketBERTDynamic.xcframework" if dynamic else "PocketBERT.xcframework")
+        shutil.rmtree(top, ignore_errors=True)
+        for name, libraries in built.items():
+            folder = top / identifier(name)
             folder.mkdir(parents=True)
             if dynamic:
-                framework(name, built[name], folder)
+                framework(name, libraries, folder)
             else:
-                fat(folder / LIBRARY, built[name])
+                fat(folder / LIBRARY, libraries)
                 headers(folder / "Headers" / MODULE, False)
         plist = {
-            "AvailableLibraries": [entry(name, dynamic) for name in names],
+            "AvailableLibraries": [entry(name, dynamic) for name in built],
             "CFBundlePackageType": "XFWK",
             "XCFrameworkFormatVersion": "1.0",
         }
-        with open(out / "Info.plist", "wb") as f:
+        with open(top / "Info.plist", "wb") as f:
             plistlib.dump(plist, f)
-        shutil.copy(HERE / "THIRD-PARTY-NOTICES.txt", out)
-        print(out)
-    note = args.out / "CHECK-BUILD"
+        shutil.copy(HERE / "THIRD-PARTY-NOTICES.txt", top)
+        print(top)
+    # What check.py compares sizes by.
+    (out / "build.json").write_text(json.dumps({"profile": profile, "ships": MAC}) + "\n")
+    note = out / "CHECK-BUILD"
     note.unlink(missing_ok=True)
     if not MAC:
         note.write_text("Built without Apple's SDKs, to be checked and not to be shipped.\n")

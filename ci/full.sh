@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is too long for CI. ci/full.sh ASSETS [STEP…]
-# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality pipelines latency mixed published fuzz size cross (default: all).
+# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality pipelines latency mixed published fuzz size arm cross ios (default: all).
 # Needs python3 with torch, transformers, onnx, onnxruntime, safetensors, tokenizers (models/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ assets=${1:?usage: ci/full.sh ASSETS [STEP...]}
 shift
 [ -d "$assets/checkpoint" ] || { echo "SKIPPED: no checkpoint at $assets"; exit 0; }
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(quality pipelines latency mixed published fuzz size cross)
+[ ${#steps[@]} -gt 0 ] || steps=(quality pipelines latency mixed published fuzz size arm cross ios)
 cargo build --release --workspace
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -54,7 +54,21 @@ for step in "${steps[@]}"; do
         ffi/c/install.sh --prefix "$work/arm64" --target aarch64-unknown-linux-gnu
         python3 ci/sizes.py "$work"/arm64/lib/debug/*.debug --stripped "$work"/arm64/lib/libpocketbert.so.*.*.* --top 20
         ;;
+    arm) # the default model, and on 32-bit ARM any whole model: too long under an emulator for CI
+        for target in aarch64-unknown-linux-gnu armv7-unknown-linux-gnueabihf; do
+            cpu=max tool=${target/-unknown/}
+            [ "$target" = aarch64-unknown-linux-gnu ] || { cpu=cortex-a15 tool=arm-linux-gnueabihf; }
+            arch=${target%%-*} name=$(echo "$target" | tr a-z- A-Z_)
+            [ "$arch" = aarch64 ] || arch=arm
+            export "CARGO_TARGET_${name}_LINKER=$tool-gcc" "CC_$(echo "$target" | tr - _)=$tool-gcc"
+            export "CARGO_TARGET_${name}_RUNNER=qemu-$arch-static -L /usr/$tool -E LD_LIBRARY_PATH=/usr/$tool/lib -cpu $cpu"
+            rustup target add "$target"
+            cargo test --locked --profile cross --target "$target" -p pocketbert-tests --test golden -- \
+                --include-ignored --nocapture
+        done
+        ;;
     cross) ci/cross.sh ;;
+    ios) ci/ios.sh full ;;
     *) echo "no step $step"; exit 2 ;;
     esac
 done

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Sizes of an installed package beside the committed ones: ci/ledger.py PREFIX --profile NAME [--target T] [--bless]
+"""Sizes beside the committed ones, in bytes:
 
-The ledger is ffi/c/sizes.toml, in bytes. More than 2 % above it fails; more than 2 % below asks for a new entry. An
-entry that is not there fails: who adds a target says what it costs.
+    ci/ledger.py PREFIX --profile NAME [--target T] [--bless]                  an installed C package: ffi/c/sizes.toml
+    ci/ledger.py --ledger FILE --file NAME=PATH… --profile NAME --target T     any files
+
+More than 2 % above the ledger fails; more than 2 % below asks for a new entry. An entry that is not there fails: who adds
+a target says what it costs.
 """
 import argparse
 import pathlib
@@ -24,19 +27,22 @@ def host() -> str:
 
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("prefix", type=pathlib.Path)
+    args.add_argument("prefix", type=pathlib.Path, nargs="?")
+    args.add_argument("--ledger", type=pathlib.Path, default=LEDGER)
+    args.add_argument("--file", action="append", default=[])
     args.add_argument("--profile", default="ship")
     args.add_argument("--target", default=host())
     args.add_argument("--program", type=pathlib.Path)
     args.add_argument("--bless", action="store_true")
     args = args.parse_args()
-    sizes = {}
-    for file in (args.prefix / "lib").glob("libpocketbert.so.*.*.*"):
-        sizes["shared"] = file.stat().st_size
-    sizes["static"] = (args.prefix / "lib/libpocketbert.a").stat().st_size
+    sizes = {name: pathlib.Path(path).stat().st_size for name, path in (f.split("=", 1) for f in args.file)}
+    if args.prefix:
+        for file in (args.prefix / "lib").glob("libpocketbert.so.*.*.*"):
+            sizes["shared"] = file.stat().st_size
+        sizes["static"] = (args.prefix / "lib/libpocketbert.a").stat().st_size
     if args.program:
         sizes["program"] = args.program.stat().st_size
-    ledger = tomllib.loads(LEDGER.read_text()) if LEDGER.exists() else {}
+    ledger = tomllib.loads(args.ledger.read_text()) if args.ledger.exists() else {}
     entry = ledger.setdefault(args.profile, {}).setdefault(args.target, {})
     bad = False
     for what, size in sizes.items():
@@ -47,13 +53,16 @@ def main() -> None:
             bad = True
         entry[what] = size
     if args.bless:
-        lines = [HEAD]
+        # The comment that a ledger starts with stays.
+        old_text = args.ledger.read_text() if args.ledger.exists() else ""
+        head = "".join(line + "\n" for line in old_text.splitlines() if line.startswith("#"))
+        lines = [head or HEAD]
         for profile, targets in sorted(ledger.items()):
             for target, values in sorted(targets.items()):
                 lines.append(f"[{profile}.{target}]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()))
-        LEDGER.write_text("\n".join(lines))
+        args.ledger.write_text("\n".join(lines))
     elif bad:
-        sys.exit("the ledger says otherwise: if the change is meant, run this with --bless and commit ffi/c/sizes.toml")
+        sys.exit(f"the ledger says otherwise: if the change is meant, run this with --bless and commit {args.ledger.name}")
 
 
 main()

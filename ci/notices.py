@@ -17,6 +17,8 @@ PRODUCTS = [
     ("pocketbert-c", "libpocketbert", "ffi/c/THIRD-PARTY.txt",
      ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf",
       "riscv64gc-unknown-linux-gnu", "x86_64-unknown-linux-musl"]),
+    ("pocketbert-mobile", "PocketBERT for Android", "bindings-android/THIRD-PARTY-NOTICES.txt",
+     ["aarch64-linux-android", "armv7-linux-androideabi", "x86_64-linux-android"]),
     ("pocketbert-mobile", "PocketBERT for Apple's systems", "bindings-ios/THIRD-PARTY-NOTICES.txt",
      ["aarch64-apple-ios", "aarch64-apple-ios-sim", "x86_64-apple-ios", "aarch64-apple-darwin", "x86_64-apple-darwin"]),
 ]

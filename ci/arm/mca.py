@@ -73,8 +73,8 @@ def what(file, ops):
     if file == "neon":
         return "2 rows" if kinds & {"smlal"} else "2 rows, weights with a -128"
     if "usmmla" in kinds:
-        return f"{len(ops) // 8 * 2} rows"
-    return {16: "1 row (weights streamed)", 32: "2 rows (weights streamed)"}.get(len(ops), f"{len(ops) // 16} rows")
+        return f"{len(ops) // 32 * 2} rows"
+    return {16: "1 row (weights streamed)", 32: "2 rows (weights streamed)"}.get(len(ops), f"{len(ops) // 32} rows")
 
 
 def cycles(mca, core, lines, iterations=200):

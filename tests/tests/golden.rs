@@ -46,6 +46,17 @@ fn everyday_on_generic() {
     check("everyday", Isa::Generic, 12);
 }
 
+/// More than a hundred texts on each kernel, the generic one on a few: half an hour under an emulator (`ci/full.sh`,
+/// step `arm`).
+#[test]
+#[ignore = "takes long under an emulator: `ci/full.sh ASSETS arm`"]
+fn everyday_on_every_kernel() {
+    for isa in Isa::available() {
+        check("everyday", isa, if isa == Isa::Generic { 48 } else { 3 });
+        println!("everyday on {isa}: the golden bits");
+    }
+}
+
 /// What tasks answer is made of the golden bits: classification alone, and all heads in one run.
 #[test]
 fn tasks_answer_with_the_golden_bits() {

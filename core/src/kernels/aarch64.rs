@@ -6,8 +6,7 @@
 use super::pack::PANEL;
 use super::tile::{Sums, TileInput};
 use std::arch::aarch64::{
-    int32x4_t, uint8x16_t, vdupq_n_s32, vdupq_n_u8, vdupq_n_u64, veorq_u8, veorq_u64, vld1q_s32, vld1q_u8,
-    vld1q_u64, vst1q_s32, vst1q_u8, vst1q_u64, vzip1q_u64, vzip2q_u64,
+    int32x4_t, uint8x16_t, vdupq_n_s32, vdupq_n_u8, veorq_u8, vld1q_s32, vld1q_u8, vst1q_s32, vst1q_u8,
 };
 use std::arch::asm;
 use std::mem::MaybeUninit;
@@ -56,7 +55,7 @@ impl<const R: usize> Activations<R> {
 /// The sums so far of the first `R` rows of a panel: zero before the first chunk.
 #[target_feature(enable = "neon")]
 #[inline]
-fn sums_so_far<const R: usize>(first: bool, sums: &Sums, panel: usize) -> [Line; R] {
+pub(super) fn sums_so_far<const R: usize>(first: bool, sums: &Sums, panel: usize) -> [Line; R] {
     let mut acc = [[vdupq_n_s32(0); 4]; R];
     if !first {
         for (acc, row) in acc.iter_mut().zip(&sums.0) {
@@ -72,7 +71,7 @@ fn sums_so_far<const R: usize>(first: bool, sums: &Sums, panel: usize) -> [Line;
 /// Puts the sums of a panel where the driver reads them.
 #[target_feature(enable = "neon")]
 #[inline]
-fn store_sums<const R: usize>(acc: &[Line; R], sums: &mut Sums, panel: usize) {
+pub(super) fn store_sums<const R: usize>(acc: &[Line; R], sums: &mut Sums, panel: usize) {
     for (acc, row) in acc.iter().zip(&mut sums.0) {
         for (acc, four) in acc.iter().zip(row[panel].as_chunks_mut::<4>().0) {
             // SAFETY: room for four sums.
@@ -84,47 +83,69 @@ fn store_sums<const R: usize>(acc: &[Line; R], sums: &mut Sums, panel: usize) {
 /// A vector in memory.
 pub(super) type V = MaybeUninit<[u8; 16]>;
 
-/// Copies `k` bytes from `k0` on of `height` pairs of rows to `[k/8][height][2][8]`, the bits in `flip`
-/// changed.
-///
-/// # Safety
-/// The rows from 2 `pair` on lie inside the tile; of the last pair the second may be missing.
-#[target_feature(enable = "neon")]
-pub(super) unsafe fn zip_rows(
-    tile: &TileInput,
-    k0: usize,
-    k: usize,
-    pair: usize,
-    height: usize,
-    flip: u8,
-    to: &mut [V],
-) {
-    let to = &mut to[..k / 8 * height];
-    let flip = vdupq_n_u64(u64::from_ne_bytes([flip; 8]));
-    for i in 0..height {
-        let row = 2 * (pair + i);
-        let other = (row + 1).min(tile.rows - 1);
-        let (a, b) = (&tile.a[row * tile.stride + k0..][..k], &tile.a[other * tile.stride + k0..][..k]);
-        for (step, (a, b)) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0).enumerate() {
-            // SAFETY: 16 bytes each; `to` has k/8 times `height` vectors and step < k/16.
+/// Defines `$name(tile, k0, k, row, to)`: copies `k` bytes (a multiple of 64) from `k0` on of two rows of a tile to
+/// `[k/8][2][8]`. A second row that the tile lacks is the first again. `$each` is done to the vectors on the way.
+macro_rules! zip_rows {
+    ($name:ident, $($each:literal)*) => {
+        /// # Safety
+        /// The rows lie inside the tile's slice; `to` has room for `k/8` vectors; `k` is not 0.
+        #[target_feature(enable = "neon")]
+        #[inline]
+        pub(super) unsafe fn $name(tile: &TileInput, k0: usize, k: usize, row: usize, to: *mut V) {
+            let a = tile.a.as_ptr().wrapping_add(row * tile.stride + k0);
+            let b = if row + 1 < tile.rows { a.wrapping_add(tile.stride) } else { a };
+            // SAFETY: reads k bytes of either row and writes twice as many; names all registers that it writes.
             unsafe {
-                let a = veorq_u64(vld1q_u64(a.as_ptr().cast()), flip);
-                let b = veorq_u64(vld1q_u64(b.as_ptr().cast()), flip);
-                let to = to.as_mut_ptr().add(2 * step * height + i);
-                vst1q_u64(to.cast(), vzip1q_u64(a, b));
-                vst1q_u64(to.add(height).cast(), vzip2q_u64(a, b));
+                asm!(
+                    "movi v4.16b, #128",
+                    "2:",
+                    "ldp q0, q2, [{a}], #32",
+                    "ldp q1, q3, [{b}], #32",
+                    "subs {n}, {n}, #1",
+                    $($each,)*
+                    "st2 {{v0.2d, v1.2d}}, [{to}], #32",
+                    "st2 {{v2.2d, v3.2d}}, [{to}], #32",
+                    "b.ne 2b",
+                    a = inout(reg) a => _, b = inout(reg) b => _, to = inout(reg) to => _,
+                    n = inout(reg) k / 32 => _,
+                    out("v0") _, out("v1") _, out("v2") _, out("v3") _, out("v4") _,
+                    options(nostack)
+                );
             }
         }
-    }
+    };
 }
 
-/// Asks for `lines` to be brought to the second cache.
+zip_rows!(zip_rows,);
+// Less 128.
+zip_rows!(
+    zip_signed,
+    "eor v0.16b, v0.16b, v4.16b"
+    "eor v1.16b, v1.16b, v4.16b"
+    "eor v2.16b, v2.16b, v4.16b"
+    "eor v3.16b, v3.16b, v4.16b"
+);
+
+/// What a tile should [`prefetch`], in a share for each panel of each of `chunks` chunks.
+#[inline(always)]
+pub(super) fn shares<'a>(tile: &TileInput<'a>, chunks: usize) -> std::slice::Chunks<'a, i8> {
+    tile.soon.chunks(tile.soon.len().div_ceil(tile.panels * chunks).next_multiple_of(256).max(256))
+}
+
+/// Asks for `lines`, and up to three lines of 64 bytes after them, to be brought to the second cache.
 #[inline(always)]
 pub(super) fn prefetch(lines: &[i8]) {
-    for line in lines.chunks(64) {
+    for four in lines.chunks(256) {
         // SAFETY: a prefetch changes no state that a program can see and never faults.
         unsafe {
-            asm!("prfm pldl2keep, [{}]", in(reg) line.as_ptr(), options(nostack, readonly, preserves_flags))
+            asm!(
+                "prfm pldl2keep, [{0}]",
+                "prfm pldl2keep, [{0}, #64]",
+                "prfm pldl2keep, [{0}, #128]",
+                "prfm pldl2keep, [{0}, #192]",
+                in(reg) four.as_ptr(),
+                options(nostack, readonly, preserves_flags)
+            )
         }
     }
 }
@@ -142,7 +163,7 @@ pub(super) unsafe fn rows_by_panels<const R: usize>(
     panel: unsafe fn(*const u8, *const i8, usize, &mut [Line; R]),
 ) {
     let mut a = Activations::<R>::new();
-    let mut soon = tile.soon.chunks(tile.soon.len().div_ceil(tile.panels * tile.k.div_ceil(CHUNK)).max(1));
+    let mut soon = shares(tile, tile.k.div_ceil(CHUNK));
     let mut k0 = 0;
     while k0 < tile.k {
         let k = CHUNK.min(tile.k - k0);

@@ -5,15 +5,20 @@
 //! a look at the weights (once per chunk of a panel, for all rows of the tile) says whether they have a -128;
 //! such a chunk takes four instructions, adding every product to the sums at once.
 
-use super::aarch64::{V, prefetch, zip_rows};
+use super::aarch64::{V, prefetch, shares, zip_signed};
+use super::aarch64_float;
 use super::pack::PANEL;
-use super::tile::{DotTile, Job, Sums, TILE_ROWS, TileInput};
+use super::quant::RowQuant;
+use super::tile::{Channels, DotTile, Job, Sums, TileInput};
 use std::arch::aarch64::{
     int32x4_t, vaddq_s32, vdupq_n_s8, vdupq_n_s32, vld1q_s8, vld1q_s32, vminq_s8, vminvq_s8, vpaddq_s32,
     vst1q_s32,
 };
 use std::arch::asm;
 use std::mem::MaybeUninit;
+
+/// Rows of a tile.
+const ROWS: usize = 24;
 
 /// Does `job` with this tile.
 pub(super) fn with_neon(job: impl Job) {
@@ -25,15 +30,41 @@ pub(super) fn with_neon(job: impl Job) {
 struct Neon;
 
 impl DotTile for Neon {
-    const ROWS: usize = TILE_ROWS;
+    const ROWS: usize = ROWS;
     const PANELS: usize = 4;
     const BIAS: i32 = 128;
+    const FINISHES: bool = true;
 
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
         tile.assert_in_bounds();
         // SAFETY: the tile lies inside its slices (asserted).
         unsafe { dot(tile, sums) }
+    }
+
+    #[inline(always)]
+    fn floats<const TWO: bool>(
+        self,
+        first: &[i32; PANEL],
+        second: &[i32; PANEL],
+        row: &[RowQuant],
+        channels: &Channels,
+    ) -> [f32; PANEL] {
+        aarch64_float::floats::<TWO>(first, second, row, channels, Self::BIAS)
+    }
+
+    #[inline(always)]
+    fn finish<const TWO: bool>(
+        self,
+        sums: &[Sums; 2],
+        panel: usize,
+        rows: &[RowQuant],
+        channels: &Channels,
+        gelu: bool,
+        out: &mut [f32],
+        stride: usize,
+    ) {
+        aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
     }
 }
 
@@ -44,16 +75,16 @@ const CHUNK: usize = 512;
 /// `tile`'s rows and panels lie inside its slices.
 #[target_feature(enable = "neon")]
 unsafe fn dot(tile: &TileInput, sums: &mut Sums) {
-    let mut a: [V; TILE_ROWS / 2 * CHUNK / 8] = [const { MaybeUninit::uninit() }; _];
+    let mut a: [V; ROWS / 2 * CHUNK / 8] = [const { MaybeUninit::uninit() }; _];
     let pairs = tile.rows.div_ceil(2);
     let chunk = tile.k.div_ceil(tile.k.div_ceil(CHUNK).max(1)).next_multiple_of(64);
-    let mut soon = tile.soon.chunks(tile.soon.len().div_ceil(tile.panels * tile.k.div_ceil(chunk)).max(1));
+    let mut soon = shares(tile, tile.k.div_ceil(chunk));
     let mut k0 = 0;
     while k0 < tile.k {
         let k = chunk.min(tile.k - k0);
         for pair in 0..pairs {
             // SAFETY: the rows of the pair exist (an odd last one is taken twice).
-            unsafe { zip_rows(tile, k0, k, pair, 1, 0x80, &mut a[pair * CHUNK / 8..]) };
+            unsafe { zip_signed(tile, k0, k, 2 * pair, a[pair * CHUNK / 8..][..k / 8].as_mut_ptr()) };
         }
         for p in 0..tile.panels {
             prefetch(soon.next().unwrap_or(&[]));

@@ -9,7 +9,7 @@ use super::quant::{FakeQuant, round};
 use crate::error::{Error, Result};
 
 /// Lanes of a sum: two AVX-512 registers or eight of NEON, so that additions overlap.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// Layer norm of rows of `h` floats: `out = (y - mean) / sqrt(variance + eps) * gamma + beta`, where `y` is
 /// `x` plus, if given, `residual`. Mean and variance are computed in two passes.
@@ -27,6 +27,13 @@ pub fn layer_norm(
     if out.len() != x.len() {
         return Err(Error::invalid(format!("layer norm of {} values into {}", x.len(), out.len())));
     }
+    #[cfg(target_arch = "aarch64")]
+    if isa.usable() != Isa::Generic {
+        out.copy_from_slice(x);
+        normalise_neon(out, residual, h, gamma, beta, eps);
+        count(Kernel::LayerNorm, isa);
+        return Ok(());
+    }
     normalise_to(isa, x, residual, h, gamma, beta, eps, out);
     count(Kernel::LayerNorm, isa);
     Ok(())
@@ -43,6 +50,12 @@ pub fn layer_norm_in_place(
     eps: f32,
 ) -> Result<()> {
     check_rows(x.len(), residual, h, gamma, beta)?;
+    #[cfg(target_arch = "aarch64")]
+    if isa.usable() != Isa::Generic {
+        normalise_neon(x, residual, h, gamma, beta, eps);
+        count(Kernel::LayerNorm, isa);
+        return Ok(());
+    }
     normalise(isa, x, residual, h, gamma, beta, eps);
     count(Kernel::LayerNorm, isa);
     Ok(())
@@ -101,6 +114,19 @@ multiversion! {
 fn normalise_body(x: &mut [f32], residual: Option<&[f32]>, h: usize, gamma: &[f32], beta: &[f32], eps: f32) {
     for (i, row) in x.chunks_exact_mut(h).enumerate() {
         normalise_row(row, residual.map(|r| &r[i * h..(i + 1) * h]), gamma, beta, eps);
+    }
+}
+
+/// [`normalise`] with whole groups of 32 by hand: the compiler shuffles the lanes of the second sum.
+#[cfg(target_arch = "aarch64")]
+fn normalise_neon(x: &mut [f32], residual: Option<&[f32]>, h: usize, gamma: &[f32], beta: &[f32], eps: f32) {
+    for (i, row) in x.chunks_exact_mut(h).enumerate() {
+        let residual = residual.map(|r| &r[i * h..(i + 1) * h]);
+        if h.is_multiple_of(LANES) {
+            super::aarch64_float::normalise_row(row, residual, gamma, beta, eps);
+        } else {
+            normalise_row(row, residual, gamma, beta, eps);
+        }
     }
 }
 

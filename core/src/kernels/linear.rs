@@ -219,6 +219,18 @@ impl PanelSums<'_> {
     /// Writes the panel's `lanes` values of each row; `out` starts at the first.
     #[inline(always)]
     fn finish<D: DotTile>(self, dot: D, out: &mut [f32], lanes: usize) {
+        let gelu = self.w.activation == Activation::GeluErf;
+        let plain = (gelu || self.w.activation == Activation::None) && self.w.zero.is_none();
+        if D::FINISHES && plain && lanes == PANEL {
+            let (start, end, n) = (self.rows.start, self.rows.end, self.w.weights.n());
+            let PanelSums { x, sums, panel, channels, .. } = self;
+            if x.split.is_some() {
+                dot.finish::<true>(sums, panel, &x.meta[2 * start..2 * end], channels, gelu, out, n);
+            } else {
+                dot.finish::<false>(sums, panel, &x.meta[start..end], channels, gelu, out, n);
+            }
+            return;
+        }
         match self.w.activation {
             Activation::None => self.apply(dot, out, lanes, |_| ()),
             Activation::GeluErf => self.apply(dot, out, lanes, |y| activate16(y, Activation::GeluErf)),

@@ -55,16 +55,21 @@ fn exp_within(t: f32) -> f32 {
     (p + p) * power
 }
 
+// erf(x) / x as a quotient of polynomials in x^2 on |x| <= 3.924, where erf rounds to 1; relative error 1.9e-8. All
+// coefficients are positive, so nothing cancels.
+#[allow(clippy::approx_constant, reason = "a fitted coefficient that happens to be near 2 / sqrt(pi)")]
+pub(super) const ERF_P: [f32; 6] =
+    [1.128_379_1, 0.190_563_76, 0.052_765_8, 0.003_771_382_4, 0.000_284_838_6, 2.046_548e-6];
+pub(super) const ERF_Q: [f32; 6] =
+    [1.0, 0.502_215_44, 0.114_170_75, 0.014_980_855, 0.001_163_613_5, 3.805_288_4e-5];
+pub(super) const ERF_LIMIT: f32 = 3.924;
+
 /// The error function, within 3.5e-7; exactly odd; NaN gives NaN.
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
-    // erf(x) / x as a quotient of polynomials in x^2 on |x| <= 3.924, where erf rounds to 1; relative error
-    // 1.9e-8. All coefficients are positive, so nothing cancels.
-    #[allow(clippy::approx_constant, reason = "a fitted coefficient that happens to be near 2 / sqrt(pi)")]
-    const P: [f32; 6] =
-        [1.128_379_1, 0.190_563_76, 0.052_765_8, 0.003_771_382_4, 0.000_284_838_6, 2.046_548e-6];
-    const Q: [f32; 6] = [1.0, 0.502_215_44, 0.114_170_75, 0.014_980_855, 0.001_163_613_5, 3.805_288_4e-5];
-    const LIMIT: f32 = 3.924;
+    const P: [f32; 6] = ERF_P;
+    const Q: [f32; 6] = ERF_Q;
+    const LIMIT: f32 = ERF_LIMIT;
     let t = if LIMIT < x { LIMIT } else { x };
     let t = if -LIMIT > t { -LIMIT } else { t };
     let z = t * t;

@@ -41,6 +41,8 @@ mod aarch64;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_dotprod;
 #[cfg(target_arch = "aarch64")]
+mod aarch64_float;
+#[cfg(target_arch = "aarch64")]
 mod aarch64_i8mm;
 #[cfg(target_arch = "aarch64")]
 mod aarch64_neon;

@@ -214,6 +214,11 @@ pub fn quantize_rows_with(
     }
     let moved = &out.moved;
     team.each(items, |(x, data, meta, ordered)| {
+        #[cfg(target_arch = "aarch64")]
+        if isa.usable() != Isa::Generic {
+            quantize_body::<true>(x, shape, moved, mode, data, meta, ordered);
+            return Ok(());
+        }
         quantize(isa, x, shape, moved, mode, data, meta, ordered);
         Ok(())
     })?;
@@ -237,7 +242,7 @@ multiversion! {
         data: &mut [u8],
         meta: &mut [RowQuant],
         ordered: &mut [f32],
-    ) = quantize_body
+    ) = quantize_body::<false>
 }
 
 /// How a segment is quantised, whatever it was derived from.
@@ -249,8 +254,9 @@ struct Steps {
     highest: f32,
 }
 
+/// `NEON`: with what is written by hand for 64-bit ARM.
 #[inline(always)]
-fn quantize_body(
+fn quantize_body<const NEON: bool>(
     x: &[f32],
     shape: Shape,
     moved: &[(u16, u16)],
@@ -268,7 +274,7 @@ fn quantize_body(
         for row in x.chunks_exact(k) {
             let row = in_order(row, moved, ordered);
             for (r, part) in range.iter_mut().zip([&row[..split], &row[split..]]) {
-                let (min, max) = min_max(part);
+                let (min, max) = min_max::<NEON>(part);
                 *r = (if min < r.0 { min } else { r.0 }, if max > r.1 { max } else { r.1 });
             }
         }
@@ -286,19 +292,19 @@ fn quantize_body(
             let (part, q) = (&row[range.clone()], &mut q[range]);
             let (steps, sum) = match mode {
                 ActQuant::PerToken => {
-                    let (min, max) = min_max(part);
+                    let (min, max) = min_max::<NEON>(part);
                     let steps = asymmetric(min, max);
-                    (steps, fill::<false>(part, 1.0 / steps.scale, steps, q))
+                    (steps, fill::<false, NEON>(part, 1.0 / steps.scale, steps, q))
                 }
                 ActQuant::PerTokenSymmetric => {
-                    let (min, max) = min_max(part);
+                    let (min, max) = min_max::<NEON>(part);
                     let largest = if -min > max { -min } else { max };
                     let scale = usable_scale(largest / 127.0);
                     let steps = Steps { scale, zero: 128, lowest: -127.0, highest: 127.0 };
-                    (steps, fill::<false>(part, 1.0 / scale, steps, q))
+                    (steps, fill::<false, NEON>(part, 1.0 / scale, steps, q))
                 }
                 ActQuant::PerTensor | ActQuant::Static { .. } => {
-                    (common[s], fill::<true>(part, common[s].scale, common[s], q))
+                    (common[s], fill::<true, NEON>(part, common[s].scale, common[s], q))
                 }
             };
             *info = RowQuant { scale: steps.scale, zero: steps.zero, sum };
@@ -347,9 +353,17 @@ pub(super) fn round(x: f32) -> f32 {
 /// Works on the bits, since the compiler vectorises integer maxima only: as signed integers positive floats
 /// are in order and above all negative ones, as unsigned ones the negative are above and in reverse order.
 #[inline(always)]
-fn min_max(x: &[f32]) -> (f32, f32) {
+fn min_max<const NEON: bool>(x: &[f32]) -> (f32, f32) {
     const MINUS_ZERO: u32 = 0x8000_0000;
     let (mut low, mut high) = (MINUS_ZERO, 0i32);
+    #[cfg(target_arch = "aarch64")]
+    let x = if NEON {
+        let (whole, tail) = x.as_chunks();
+        (low, high) = super::aarch64_float::min_max(whole);
+        tail
+    } else {
+        x
+    };
     for v in x {
         let bits = if v.is_nan() { 0 } else { v.to_bits() };
         low = low.max(bits);
@@ -360,7 +374,15 @@ fn min_max(x: &[f32]) -> (f32, f32) {
 
 /// Writes the steps of `x` and returns their sum. `by` is the scale if `DIVIDE`, else its inverse.
 #[inline(always)]
-fn fill<const DIVIDE: bool>(x: &[f32], by: f32, steps: Steps, q: &mut [u8]) -> i32 {
+fn fill<const DIVIDE: bool, const NEON: bool>(x: &[f32], by: f32, steps: Steps, q: &mut [u8]) -> i32 {
+    #[cfg(target_arch = "aarch64")]
+    if NEON && !DIVIDE {
+        let Steps { zero, lowest, highest, .. } = steps;
+        let ((x, x_tail), whole) = (x.as_chunks(), x.len() / 16 * 16);
+        let (q, q_tail) = q.split_at_mut(whole);
+        let sum = super::aarch64_float::fill_steps(x, by, zero as u8, lowest, highest, q.as_chunks_mut().0);
+        return sum.wrapping_add(fill::<false, false>(x_tail, by, steps, q_tail));
+    }
     let offset = steps.zero.wrapping_sub(ROUND_MAGIC_BITS);
     let mut sum = 0i32;
     for (&v, b) in x.iter().zip(q) {

@@ -6,8 +6,13 @@ use super::pack::PANEL;
 use super::quant::RowQuant;
 
 /// Most rows and panels of a tile on any ISA.
-pub(super) const TILE_ROWS: usize =
-    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) { 24 } else { 12 };
+pub(super) const TILE_ROWS: usize = if cfg!(target_arch = "aarch64") {
+    64
+} else if cfg!(target_arch = "arm") {
+    24
+} else {
+    12
+};
 pub(super) const TILE_PANELS: usize = 4;
 
 /// The integer sums of a tile: row, panel, column.
@@ -70,6 +75,8 @@ pub(super) trait DotTile: Copy {
     const PANELS: usize;
     /// What the tile takes from every activation: 0, or 128 where both operands must be signed.
     const BIAS: i32;
+    /// Whether [`finish`](DotTile::finish) is written.
+    const FINISHES: bool = false;
     /// Panels per tile for `rows` rows, up to [`TILE_PANELS`]: few rows leave registers for more.
     #[inline(always)]
     fn panels(_rows: usize) -> usize {
@@ -116,6 +123,22 @@ pub(super) trait DotTile: Copy {
             y[l] = y[l] * channels.scale[l] + channels.bias[l];
         }
         y
+    }
+
+    /// [`floats`](DotTile::floats) and then, if `gelu`, [`gelu_erf`](super::math::gelu_erf), for a panel and all
+    /// `rows` (two each if there are `TWO` segments), whose values go to `out`, `stride` apart. Called where
+    /// [`FINISHES`](DotTile::FINISHES) says that it is written.
+    #[inline(always)]
+    fn finish<const TWO: bool>(
+        self,
+        _sums: &[Sums; 2],
+        _panel: usize,
+        _rows: &[RowQuant],
+        _channels: &Channels,
+        _gelu: bool,
+        _out: &mut [f32],
+        _stride: usize,
+    ) {
     }
 }
 

@@ -41,7 +41,7 @@ pub fn diagnostics_json() -> Result<String> {
 }
 
 /// How much is logged: `off` (at first), `error`, `warn`, `info`, `debug` or `trace`. On Android it goes to logcat
-/// with the tag `PocketBERT`; elsewhere nothing writes it. No level ever logs a text.
+/// with the tag `PocketBERT`, elsewhere nowhere, unless `set_log_sink` was called. No level ever logs a text.
 #[uniffi::export]
 pub fn set_log_level(level: String) -> Result<()> {
     guard(|| {
@@ -50,10 +50,7 @@ pub fn set_log_level(level: String) -> Result<()> {
                 "unknown log level `{level}`: use `off`, `error`, `warn`, `info`, `debug` or `trace`"
             ))
         })?;
-        #[cfg(target_os = "android")]
-        android_logger::init_once(
-            android_logger::Config::default().with_tag("PocketBERT").with_max_level(log::LevelFilter::Trace),
-        );
+        crate::log_sink::install();
         log::set_max_level(level);
         Ok(())
     })

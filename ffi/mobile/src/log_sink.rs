@@ -1,4 +1,4 @@
-//! Logs to the app's language, where the system has no logger that Rust can reach.
+//! The logger: to the app's language if it gave a sink, otherwise to logcat on Android and to nowhere elsewhere.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -14,8 +14,8 @@ pub trait LogSink: Send + Sync {
     fn write(&self, level: String, message: String);
 }
 
-/// The logger of this library: hands messages to the latest sink.
-struct ToSink(RwLock<Option<Arc<dyn LogSink>>>);
+/// The logger of this library: hands messages to the latest sink, or to the system where there is none.
+pub(crate) struct ToSink(RwLock<Option<Arc<dyn LogSink>>>);
 
 static LOGGER: OnceLock<ToSink> = OnceLock::new();
 
@@ -30,15 +30,33 @@ impl Log for ToSink {
             return;
         }
         let sink = self.0.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(sink) = sink {
-            let level = record.level().as_str().to_ascii_lowercase();
-            let message = record.args().to_string();
-            // An exception of the sink arrives as a panic. A log line must not end the call that wrote it.
-            let _ = catch_unwind(AssertUnwindSafe(|| sink.write(level, message)));
-        }
+        let Some(sink) = sink else { return to_system(record) };
+        let level = record.level().as_str().to_ascii_lowercase();
+        let message = record.args().to_string();
+        // An exception of the sink arrives as a panic. A log line must not end the call that wrote it.
+        let _ = catch_unwind(AssertUnwindSafe(|| sink.write(level, message)));
     }
 
     fn flush(&self) {}
+}
+
+/// Logcat, with the tag `PocketBERT`.
+#[cfg(target_os = "android")]
+fn to_system(record: &Record<'_>) {
+    static LOGCAT: OnceLock<android_logger::AndroidLogger> = OnceLock::new();
+    let config =
+        || android_logger::Config::default().with_tag("PocketBERT").with_max_level(log::LevelFilter::Trace);
+    LOGCAT.get_or_init(|| android_logger::AndroidLogger::new(config())).log(record);
+}
+
+#[cfg(not(target_os = "android"))]
+fn to_system(_: &Record<'_>) {}
+
+/// Makes ours the process's logger; does nothing where one is set already.
+pub(crate) fn install() -> &'static ToSink {
+    let logger = LOGGER.get_or_init(|| ToSink(RwLock::new(None)));
+    let _ = log::set_logger(logger);
+    logger
 }
 
 /// Sends what is logged to `sink` from now on, in place of an earlier one. How much that is says `set_log_level`;
@@ -46,10 +64,7 @@ impl Log for ToSink {
 #[uniffi::export]
 pub fn set_log_sink(sink: Arc<dyn LogSink>) -> Result<()> {
     guard(|| {
-        let logger = LOGGER.get_or_init(|| ToSink(RwLock::new(None)));
-        *logger.0.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
-        // Fails only where a logger is set already: ours, or the system's on Android.
-        let _ = log::set_logger(logger);
+        *install().0.write().unwrap_or_else(PoisonError::into_inner) = Some(sink);
         Ok(())
     })
 }

@@ -128,7 +128,7 @@ public struct Tagging: Sendable, Hashable {
 ///
 /// ```swift
 /// let tagger = try TokenClassifier(bundle: url, head: "entities")
-/// for entity in try await tagger.tag("Ada Lovelace lived in London.").entities {
+/// for entity in try await tagger.tag("Send the report to John Smith in Berlin").entities {
 ///     print(entity.label, entity.text)
 /// }
 /// ```

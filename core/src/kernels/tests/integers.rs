@@ -416,6 +416,8 @@ fn tall_and_long_layers_equal_the_generic_kernel() {
         (31, 17, 520, Some(64)),
         (50, 80, 577, Some(512)),
         (65, 65, 64, None),
+        (64, 16, 832, None),
+        (127, 32, 1216, Some(1152)),
     ] {
         for extreme in [false, true] {
             let layer = Layer::new(&mut rng, n, k, split, extreme);
@@ -433,6 +435,72 @@ fn tall_and_long_layers_equal_the_generic_kernel() {
                 let mut out = vec![f32::NAN; m * n];
                 linear_i8(isa, &q, &layer.view(), &mut out).unwrap();
                 assert_eq!(bits(&out), bits(&want), "{isa} m {m} n {n} k {k} extreme {extreme}");
+            }
+        }
+    }
+}
+
+/// What is special about floats reaches GELU from the bias: what writes it by hand must not differ there either.
+#[test]
+fn finished_sums_are_the_generic_ones_for_every_float() {
+    let mut rng = Rng(22);
+    let special =
+        [0.0, -0.0, 1e-40, 5.6, -5.6, -13.9, -14.1, 1e9, -1e9, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    for (m, split) in [(1, None), (2, None), (5, Some(64)), (9, None), (9, Some(64))] {
+        for activation in [Activation::None, Activation::GeluErf] {
+            let (n, k) = (40, 128);
+            let mut layer = Layer::new(&mut rng, n, k, split, false);
+            let mut bias = rng.floats(n);
+            bias[3..3 + special.len()].copy_from_slice(&special);
+            bias[20..20 + special.len()].copy_from_slice(&special);
+            (layer.zero, layer.bias, layer.activation) = (None, Some(bias), activation);
+            let mut q = QuantRows::new();
+            let x = rng.floats(m * k);
+            quantize_rows(Isa::Generic, &x, m, k, split, None, &ActQuant::PerToken, &mut q).unwrap();
+            let want: Vec<f32> = (0..m).flat_map(|row| layer.reference(&q, row)).collect();
+            for isa in Isa::available() {
+                let mut out = vec![0.0; m * n];
+                linear_i8(isa, &q, &layer.view(), &mut out).unwrap();
+                assert_eq!(bits(&out), bits(&want), "{isa} m {m} split {split:?} {activation:?}");
+            }
+        }
+    }
+}
+
+/// NaN of either kind, infinities and zeros of both signs anywhere in rows of whole vectors and a tail.
+#[test]
+fn odd_floats_become_the_same_steps_on_every_isa() {
+    let mut rng = Rng(23);
+    let odd = [
+        f32::NAN,
+        f32::from_bits(0x7F80_0001),
+        f32::from_bits(0xFFC0_0001),
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        -0.0,
+        0.0,
+        1e-40,
+        f32::MAX,
+    ];
+    for round in 0..rounds(60) {
+        let k = 1 + rng.below(if cfg!(miri) { 40 } else { 4500 });
+        let mut x = rng.floats(k);
+        for _ in 0..round % 5 {
+            x[rng.below(k)] = odd[rng.below(odd.len())];
+        }
+        for mode in MODES {
+            let mut want = QuantRows::new();
+            quantize_rows(Isa::Generic, &x, 1, k, None, None, &mode, &mut want).unwrap();
+            for isa in Isa::available() {
+                let mut q = QuantRows::new();
+                quantize_rows(isa, &x, 1, k, None, None, &mode, &mut q).unwrap();
+                let (a, b) = (q.quant(0, 0), want.quant(0, 0));
+                assert_eq!(q.row(0), want.row(0), "{isa} {mode:?} k {k}");
+                assert_eq!(
+                    (a.zero, a.sum, a.scale.to_bits()),
+                    (b.zero, b.sum, b.scale.to_bits()),
+                    "{isa} {mode:?}"
+                );
             }
         }
     }

@@ -195,7 +195,9 @@ public class Analyzer internal constructor(model: Model, head: String?, owned: B
         return Analysis(all, a.tokenCount, a.truncated, a.modelVersion)
     }
 
-    public companion object {
+    public companion object : PlatformOpener<Analyzer>() {
+        override fun from(options: OpenOptions): Analyzer = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes all heads that can be asked. */
         @JvmStatic
         public fun fromFile(file: File): Analyzer = fromOptions { file(file) }

@@ -22,15 +22,15 @@ public object PocketBert {
     public fun diagnostics(): String = Library.ready { diagnosticsJson() }
 
     /**
-     * How much the library logs: nothing at first. On Android it goes to logcat with the tag `PocketBERT`; elsewhere
-     * to [setLogSink]. No level ever logs a text.
+     * How much the library logs: nothing at first. It goes to the sink of [setLogSink]; without one, on Android, to
+     * logcat with the tag `PocketBERT`. No level ever logs a text.
      */
     @JvmStatic
     public fun setLogLevel(level: LogLevel): Unit = Library.ready { setLogLevel(level.name.lowercase(Locale.ROOT)) }
 
     /**
-     * Sends what is logged to [sink] from now on, in place of an earlier one; [setLogLevel] says how much that is. On
-     * Android call it before [setLogLevel], which otherwise takes logcat for good.
+     * Sends what is logged to [sink] from now on, in place of an earlier one or of logcat; [setLogLevel] says how much
+     * that is.
      */
     @JvmStatic
     public fun setLogSink(sink: LogSink): Unit = Library.ready {

@@ -144,7 +144,9 @@ public class MaskFiller internal constructor(model: Model, head: String?, owned:
     private fun many(texts: List<String>, options: FillMaskOptions, call: NativeCall): List<MaskFill> =
         native { handle.fillBatch(texts.map(::clean), options.with(call)) }.map { it.public() }
 
-    public companion object {
+    public companion object : PlatformOpener<MaskFiller>() {
+        override fun from(options: OpenOptions): MaskFiller = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its head that fills masks. */
         @JvmStatic
         public fun fromFile(file: File): MaskFiller = fromOptions { file(file) }

@@ -47,8 +47,10 @@ public class OpenOptions private constructor(builder: Builder) {
     public val dispatcher: CoroutineDispatcher = builder.dispatcher
 
     /** Sets what [OpenOptions] has, and checks it in [build]. */
-    public class Builder {
+    public class Builder : PlatformSources<Builder>() {
         internal var source: Source? = null
+
+        override fun assetFile(file: AssetFile): Builder = apply { source = Source.OfAsset(file) }
 
         /** See [OpenOptions.head]. */
         public var head: String? = null
@@ -87,6 +89,7 @@ public class OpenOptions private constructor(builder: Builder) {
         class OfFile(val file: File) : Source()
         class OfBytes(val bytes: ByteArray) : Source()
         class OfDescriptor(val descriptor: FileDescriptor, val offset: Long, val length: Long) : Source()
+        class OfAsset(val file: AssetFile) : Source()
     }
 }
 
@@ -203,7 +206,9 @@ public class Model private constructor(
 
     override fun close(): Unit = handle.close()
 
-    public companion object {
+    public companion object : PlatformOpener<Model>() {
+        override fun from(options: OpenOptions): Model = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file, or a folder with one. */
         @JvmStatic
         public fun fromFile(file: File): Model = fromOptions(OpenOptions.Builder().file(file).build())
@@ -217,6 +222,9 @@ public class Model private constructor(
                 is OpenOptions.Source.OfBytes -> NativeModel.fromBytes(s.bytes, how)
                 is OpenOptions.Source.OfDescriptor ->
                     NativeModel.fromDescriptor(Descriptors.number(s.descriptor), s.offset, s.length, how)
+                is OpenOptions.Source.OfAsset ->
+                    s.file.range()?.use { NativeModel.fromDescriptor(it.fd, it.offset, it.length, how) }
+                        ?: NativeModel.fromPath(s.file.copy().path, how)
             }
             Model(handle, options.dispatcher)
         }

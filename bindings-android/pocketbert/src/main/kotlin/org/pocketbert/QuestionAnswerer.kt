@@ -142,7 +142,9 @@ public class QuestionAnswerer internal constructor(model: Model, head: String?, 
         return native { handle.answerBatch(all, options.with(call)) }.map { it.public() }
     }
 
-    public companion object {
+    public companion object : PlatformOpener<QuestionAnswerer>() {
+        override fun from(options: OpenOptions): QuestionAnswerer = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its question answering head. */
         @JvmStatic
         public fun fromFile(file: File): QuestionAnswerer = fromOptions { file(file) }

@@ -114,7 +114,9 @@ public class Reranker internal constructor(model: Model, head: String?, owned: B
         native { handle.rank(clean(query), documents.map(::clean), options.with(call)) }
             .map { Ranked(it.index, it.score) }
 
-    public companion object {
+    public companion object : PlatformOpener<Reranker>() {
+        override fun from(options: OpenOptions): Reranker = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its head for pairs or vectors. */
         @JvmStatic
         public fun fromFile(file: File): Reranker = fromOptions { file(file) }

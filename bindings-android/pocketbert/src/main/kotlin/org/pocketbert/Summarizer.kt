@@ -99,7 +99,9 @@ public class Summarizer internal constructor(model: Model, head: String?, owned:
         return Summary(s.sentences.map { SummarySentence(it.index, it.score, it.span.public()) }, s.of)
     }
 
-    public companion object {
+    public companion object : PlatformOpener<Summarizer>() {
+        override fun from(options: OpenOptions): Summarizer = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its usual embedding head. */
         @JvmStatic
         public fun fromFile(file: File): Summarizer = fromOptions { file(file) }

@@ -216,7 +216,9 @@ public class TextClassifier internal constructor(model: Model, head: String?, ow
         return native(run).public(names)
     }
 
-    public companion object {
+    public companion object : PlatformOpener<TextClassifier>() {
+        override fun from(options: OpenOptions): TextClassifier = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its usual classification head. */
         @JvmStatic
         public fun fromFile(file: File): TextClassifier = fromOptions { file(file) }

@@ -236,7 +236,9 @@ public class TextEmbedder internal constructor(model: Model, head: String?, owne
     private fun many(texts: List<String>, options: EmbedOptions, call: NativeCall): List<Embedding> =
         native { handle.embedBatch(texts.map(::clean), options.with(call)) }.map(::embedding)
 
-    public companion object {
+    public companion object : PlatformOpener<TextEmbedder>() {
+        override fun from(options: OpenOptions): TextEmbedder = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its first embedding head. */
         @JvmStatic
         public fun fromFile(file: File): TextEmbedder = fromOptions { file(file) }

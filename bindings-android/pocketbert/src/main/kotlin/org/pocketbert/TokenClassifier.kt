@@ -198,7 +198,9 @@ public class TokenClassifier internal constructor(model: Model, head: String?, o
     private fun many(texts: List<String>, options: TagOptions, call: NativeCall): List<Tagged> =
         native { handle.tagBatch(texts.map(::clean), options.with(call)) }.map { it.public() }
 
-    public companion object {
+    public companion object : PlatformOpener<TokenClassifier>() {
+        override fun from(options: OpenOptions): TokenClassifier = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its usual tagging head. */
         @JvmStatic
         public fun fromFile(file: File): TokenClassifier = fromOptions { file(file) }

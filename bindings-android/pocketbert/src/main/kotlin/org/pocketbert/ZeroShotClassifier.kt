@@ -153,7 +153,9 @@ public class ZeroShotClassifier internal constructor(model: Model, head: String?
     private fun one(text: String, labels: List<String>, options: ZeroShotOptions, call: NativeCall): ZeroShot =
         native { handle.classify(clean(text), labels.map(::clean), options.with(call)) }.public(labels)
 
-    public companion object {
+    public companion object : PlatformOpener<ZeroShotClassifier>() {
+        override fun from(options: OpenOptions): ZeroShotClassifier = fromOptions(options)
+
         /** Opens a bundle, an `.onnx` file or a folder with one, and takes its head for entailment. */
         @JvmStatic
         public fun fromFile(file: File): ZeroShotClassifier = fromOptions { file(file) }
