@@ -32,7 +32,7 @@ if [ "${1:-}" = aar ]; then
     exit
 fi
 
-cargo build -q --locked --release -p pocketbert-mobile --lib --manifest-path ../Cargo.toml
+cargo build -q --locked --release -p pocketbert-mobile --lib --example faults --manifest-path ../Cargo.toml
 if [ $# -gt 0 ]; then exec "${maven[@]}" "$@"; fi
 "${maven[@]}" verify
 mkdir -p target

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What is too long for CI. ci/full.sh ASSETS [STEP…]
-# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality pipelines latency mixed published fuzz size arm cross ios (default: all).
+# ASSETS: the folder with checkpoint/, data/ and tokenizers/. Steps: quality pipelines latency mixed published fuzz size arm cross ios android (default: all).
 # Needs python3 with torch, transformers, onnx, onnxruntime, safetensors, tokenizers (models/README.md).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -8,7 +8,7 @@ assets=${1:?usage: ci/full.sh ASSETS [STEP...]}
 shift
 [ -d "$assets/checkpoint" ] || { echo "SKIPPED: no checkpoint at $assets"; exit 0; }
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(quality pipelines latency mixed published fuzz size arm cross ios)
+[ ${#steps[@]} -gt 0 ] || steps=(quality pipelines latency mixed published fuzz size arm cross ios android)
 cargo build --release --workspace
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -69,6 +69,10 @@ for step in "${steps[@]}"; do
         ;;
     cross) ci/cross.sh ;;
     ios) ci/ios.sh full ;;
+    android) # every ABI in the profile that ships, the first time with BLESS=1 (no sizes yet); memory
+        ci/aar.sh ship arm64-v8a armeabi-v7a x86_64
+        POCKETBERT_ROUNDS=10000 bindings-android/build.sh
+        ;;
     *) echo "no step $step"; exit 2 ;;
     esac
 done

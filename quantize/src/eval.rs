@@ -98,11 +98,25 @@ pub fn outputs(
 }
 
 fn chunk_outputs(s: &Subject, output: &str, encodings: &[Encoding], how: &How) -> Result<Vec<Vec<f32>>> {
+    let index = s
+        .model
+        .plan()
+        .outputs()
+        .iter()
+        .position(|o| o.name == output)
+        .ok_or_else(|| Error::invalid(format!("the model has no output `{output}`")))?;
+    let info = &s.model.plan().outputs()[index];
+    let picked = info.picked;
+    // A decoder of its own, as FP32 models have, scores every token; one that reads a table scores picked ones.
+    let masks_alone = !picked && info.per_token && info.channels >= s.model.tokenizer()?.vocab_size();
     let key = {
         let mut h = Sha256::new();
         h.update(env!("CARGO_PKG_VERSION"));
         h.update(&s.sha256);
         h.update(output);
+        if masks_alone {
+            h.update("masks");
+        }
         for e in encodings {
             h.update((e.ids.len() as u64).to_le_bytes());
             for (i, t) in e.ids.iter().zip(&e.type_ids) {
@@ -119,14 +133,6 @@ fn chunk_outputs(s: &Subject, output: &str, encodings: &[Encoding], how: &How) -
     {
         return Ok(rows);
     }
-    let index = s
-        .model
-        .plan()
-        .outputs()
-        .iter()
-        .position(|o| o.name == output)
-        .ok_or_else(|| Error::invalid(format!("the model has no output `{output}`")))?;
-    let picked = s.model.plan().outputs()[index].picked;
     // Runs of whole sequences, in order.
     let mut runs: Vec<std::ops::Range<usize>> = vec![];
     let (mut start, mut tokens) = (0, 0);
@@ -148,7 +154,7 @@ fn chunk_outputs(s: &Subject, output: &str, encodings: &[Encoding], how: &How) -
             // Of a vocabulary of scores per token only the masks' are wanted.
             let (places, counts) = picks(s.model.tokenizer()?, &encodings[r.clone()], 0);
             if picked {
-                batch.picks = Some(places);
+                batch.picks = Some(places.clone());
             }
             let run = RunOptions { isa: how.isa, threads: 1, stop: Default::default(), stats: None };
             let out = s.model.plan().run(&batch, &[index], run)?;
@@ -157,9 +163,16 @@ fn chunk_outputs(s: &Subject, output: &str, encodings: &[Encoding], how: &How) -
             let mut next = 0;
             let rows = (0..batch.len())
                 .map(|i| {
+                    let from = next;
+                    next += counts[i];
+                    if masks_alone {
+                        return places[from..next]
+                            .iter()
+                            .flat_map(|&p| &o.data[p as usize * c..][..c])
+                            .copied()
+                            .collect();
+                    }
                     let (a, b) = if picked {
-                        let from = next;
-                        next += counts[i];
                         (from, next)
                     } else if o.info.per_token {
                         (batch.offsets[i] as usize, batch.offsets[i + 1] as usize)

@@ -240,9 +240,24 @@ fn from_a_graph_to_a_bundle_with_its_proof() {
             "train.txt",
             "--calibration",
             "c.bin",
+            "--json",
+            "s.json",
         ],
     );
-    assert!(table.contains("all layers in int8"), "{table}");
+    assert!(table.contains("their activations"), "{table}");
+    let s: serde_json::Value = serde_json::from_slice(&std::fs::read(dir.join("s.json")).unwrap()).unwrap();
+    assert!(
+        s["parts"].as_array().unwrap().iter().all(|p| p[1]["kl"].as_f64().unwrap() > 0.0),
+        "{}",
+        s["parts"]
+    );
+    for l in s["layers"].as_array().unwrap() {
+        let noise = |of: &str| 10f64.powf(-0.1 * l[of]["sqnr"].as_f64().unwrap());
+        let halves = noise("weights") + noise("activations");
+        assert!(noise("alone") < 4.0 * halves && noise("alone") > 0.25 * halves, "{l}");
+        assert_eq!(l["input"]["model_histogram"].as_array().unwrap().len(), 96);
+        assert!(l["range"][0].as_f64() < l["range"][1].as_f64());
+    }
     // Nothing half-written lies around.
     let left: Vec<_> = std::fs::read_dir(&dir)
         .unwrap()

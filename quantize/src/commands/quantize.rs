@@ -99,9 +99,12 @@ pub struct QuantizeArgs {
     /// Move the loudness of activations into weights where that can be folded: the share that moves, 0 to 1.
     #[arg(long)]
     migrate: Option<f64>,
+    /// Make outlier channels behind layer norms smaller for linear layers; all else reads them multiplied back.
+    #[arg(long)]
+    outliers: Option<bool>,
     /// Search the cheapest method that passes `--gate` on the dev sets of `--sets`; the test sets are judged once, at
     /// the end. Exit status 1 if nothing passes.
-    #[arg(long, requires_all = ["sets", "gate", "calibration"], conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "clip", "bias_correction", "keep", "half", "migrate", "recipe"])]
+    #[arg(long, requires_all = ["sets", "gate", "calibration"], conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "clip", "bias_correction", "keep", "half", "migrate", "outliers", "recipe"])]
     auto: bool,
     /// For `--auto`: the list of sets.
     #[arg(long)]
@@ -116,7 +119,7 @@ pub struct QuantizeArgs {
     #[arg(long)]
     pub(super) cache: Option<PathBuf>,
     /// The recipe of an earlier run, for the same bytes again; takes the place of the options above.
-    #[arg(long, conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "damping", "act_order", "clip", "bias_correction", "attention", "keep", "half", "migrate"])]
+    #[arg(long, conflicts_with_all = ["preset", "activations", "range", "loud", "rounding", "damping", "act_order", "clip", "bias_correction", "attention", "keep", "half", "migrate", "outliers"])]
     recipe: Option<PathBuf>,
     /// Threads.
     #[arg(long, default_value_t = 2)]
@@ -161,6 +164,7 @@ impl QuantizeArgs {
         m.bias_correction = self.bias_correction.unwrap_or(m.bias_correction);
         m.attention = self.attention.unwrap_or(m.attention);
         m.migrate = self.migrate.unwrap_or(m.migrate);
+        m.outliers = self.outliers.unwrap_or(m.outliers);
         m.keep = self.keep.clone();
         m.half = self.half.clone();
         m.check()?;

@@ -1,4 +1,4 @@
-//! `sensitivity`: what each linear layer costs when it alone is quantized, and what it would bring to spare it.
+//! `sensitivity`: what each part of a model costs when it alone is quantized, and what it would bring to spare it.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::data::{read_examples, sample};
 use crate::eval::{encode, push};
 use crate::stats;
 use crate::validate::layers::{self, LayerNoise};
-use crate::weights::{self, Method, Rounding};
+use crate::weights::{self, Method, Part, Rounding, take};
 
 /// Arguments of `sensitivity`.
 #[derive(Args)]
@@ -43,12 +43,22 @@ pub struct SensitivityArgs {
     /// Only layers whose names hold this.
     #[arg(long)]
     only: Option<String>,
+    /// Judge by these outputs alone; by default all.
+    #[arg(long, value_delimiter = ',')]
+    output: Vec<String>,
     /// Threads.
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// Write the result as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
+}
+
+/// Signal to noise of the raw outputs in decibel, and the mean divergence over those that are scores.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Cost {
+    sqnr: f64,
+    kl: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,14 +72,60 @@ struct Line {
     loudness: Option<f32>,
     /// What it reads with all layers in int8, beside FP32: SQNR, ranges, histograms.
     input: Option<LayerNoise>,
-    /// Signal to noise of all raw outputs in decibel, this layer alone in int8: weights, then activations too.
-    sqnr_weights: f64,
-    sqnr: f64,
-    /// Mean divergence over the outputs that are scores of a text or token.
-    kl_weights: f64,
-    kl: f64,
-    /// All layers in int8 but this one.
-    kl_all_but: f64,
+    /// This layer alone in int8.
+    alone: Cost,
+    /// Of it only the weights.
+    weights: Cost,
+    /// Of it only what it reads.
+    activations: Cost,
+    /// All in int8 but this layer.
+    all_but: Cost,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    /// Kinds of parts, each alone in int8, and all together.
+    parts: Vec<(&'static str, Cost)>,
+    layers: Vec<Line>,
+}
+
+/// The float model, the int8 one, and what FP32 answers.
+struct Bench {
+    float: Graph,
+    int8: Graph,
+    encodings: Vec<Encoding>,
+    reference: Vec<Answer>,
+    outputs: Vec<String>,
+    threads: usize,
+}
+
+impl Bench {
+    fn cost(&self, g: Graph) -> Result<Cost> {
+        crate::check_stop()?;
+        let (sqnr, kl) =
+            distance(&self.reference, &answers(g, &self.encodings, &self.outputs, self.threads)?);
+        Ok(Cost { sqnr, kl })
+    }
+
+    /// The float model with these nodes in int8.
+    fn with(&self, names: &[&str], part: Part) -> Result<Cost> {
+        let mut g = self.float.clone();
+        for n in names {
+            take(&mut g, &self.int8, n, part)?;
+        }
+        self.cost(g)
+    }
+
+    /// The int8 model with this node in floats.
+    fn but(&self, name: &str) -> Result<Cost> {
+        let mut g = self.int8.clone();
+        take(&mut g, &self.float, name, Part::Whole)?;
+        self.cost(g)
+    }
+
+    fn named(&self, op: &str) -> Vec<&str> {
+        self.int8.nodes.iter().filter(|n| n.op == op).map(|n| n.name.as_str()).collect()
+    }
 }
 
 /// Runs it.
@@ -84,56 +140,57 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
         return Err(Error::invalid("`--loud` and `--gptq` need `--calibration`"));
     }
     let tokenizer = Tokenizer::from_bytes(&crate::read(&a.tokenizer)?)?;
-    let graph = lower_onnx_file(&a.model, false)?.graph;
+    let mut float = lower_onnx_file(&a.model, false)?.graph;
     // A decoder that is tied to a table has no weights of its own.
-    let mut tied = graph.clone();
-    crate::tie::tie(&mut tied)?;
+    crate::tie::tie(&mut float)?;
+    let known: Vec<&str> = float.outputs.iter().map(|&v| float.names[v].as_str()).collect();
+    if let Some(o) = a.output.iter().find(|o| !known.contains(&o.as_str())) {
+        return Err(Error::invalid(format!("no output `{o}`: give some of {}", known.join(", "))));
+    }
+    let outputs = match a.output.is_empty() {
+        true => known.iter().map(|s| s.to_string()).collect(),
+        false => a.output.clone(),
+    };
     let mut encodings = vec![];
     for e in sample(&read_examples(&a.texts, None)?, a.samples, 1) {
         encodings.extend(encode(&tokenizer, &e, false, 128)?);
     }
-    let reference = answers(graph.clone(), &encodings, a.threads)?;
-    let quantized = |keep: Vec<String>, weights_only: bool| -> Result<(f64, f64)> {
-        let mut g = graph.clone();
-        let m = Method { keep, ..method.clone() };
-        weights::quantize(&mut g, &m, calibration.as_ref(), a.threads)?;
-        if weights_only {
-            weights::to_float(&mut g)?;
-        }
-        Ok(distance(&reference, &answers(g, &encodings, a.threads)?))
-    };
-    let all: Vec<String> = tied
-        .nodes
-        .iter()
-        .filter(|n| n.op == "Linear" && n.str("activation").is_none())
-        .map(|n| n.name.clone())
-        .collect();
+    let mut int8 = float.clone();
+    weights::quantize(&mut int8, &method, calibration.as_ref(), a.threads)?;
+    let reference = answers(float.clone(), &encodings, &outputs, a.threads)?;
     let noise = {
-        let mut g = graph.clone();
-        weights::quantize(&mut g, &method, calibration.as_ref(), a.threads)?;
-        let engines = (Plan::new(graph.clone())?, Plan::new(g)?);
-        let outputs = engines.0.outputs().to_vec();
-        let names: Vec<&str> = outputs.iter().map(|o| o.name.as_str()).collect();
+        let engines = (Plan::new(float.clone())?, Plan::new(int8.clone())?);
+        let names: Vec<&str> = outputs.iter().map(String::as_str).collect();
         layers::between((&engines.0, &engines.1), &names, &encodings, &tokenizer, Isa::best())?
     };
-    let (whole, kl) = quantized(vec![], false)?;
-    println!("all layers in int8: SQNR {whole:.1} dB, KL {kl:.2e}\n");
+    let bench = Bench { float, int8, encodings, reference, outputs, threads: a.threads };
+    let all: Vec<&str> = {
+        let sizes = weights::layers(&bench.float);
+        bench.float.nodes.iter().map(|n| n.name.as_str()).filter(|n| sizes.contains_key(*n)).collect()
+    };
+    let parts = vec![
+        ("everything", bench.cost(bench.int8.clone())?),
+        ("embedding tables", bench.with(&bench.named("Lookup"), Part::Whole)?),
+        ("attention", bench.with(&bench.named("Attention"), Part::Whole)?),
+        ("linear layers", bench.with(&all, Part::Whole)?),
+        ("their weights", bench.with(&all, Part::Weights)?),
+        ("their activations", bench.with(&all, Part::Activations)?),
+    ];
+    println!("{:<52}{:>9}{:>11}", "in int8", "SQNR", "KL");
+    for (name, c) in &parts {
+        println!("{name:<52}{:>9.1}{:>11.1e}", c.sqnr, c.kl);
+    }
     println!(
-        "{:<52}{:>11}{:>9}{:>9}{:>11}{:>11}{:>11}{:>9}",
-        "layer alone in int8", "shape", "input dB", "SQNR", "KL", "weights", "all but", "loud"
+        "\n{:<52}{:>11}{:>9}{:>9}{:>11}{:>11}{:>12}{:>11}{:>9}",
+        "layer alone in int8", "shape", "input dB", "SQNR", "KL", "weights", "activations", "all but", "loud"
     );
     let bar = crate::progress::bar("layers", all.len());
     let mut lines = vec![];
-    for n in graph.nodes.iter().filter(|n| all.contains(&n.name)) {
-        crate::check_stop()?;
+    for n in bench.float.nodes.iter().filter(|n| all.contains(&n.name.as_str())) {
         bar.add(1);
         if a.only.as_ref().is_some_and(|o| !n.name.contains(o)) {
             continue;
         }
-        let others: Vec<String> = all.iter().filter(|x| **x != n.name).cloned().collect();
-        let (sqnr_weights, kl_weights) = quantized(others.clone(), true)?;
-        let (sqnr, kl) = quantized(others, false)?;
-        let (_, kl_all_but) = quantized(vec![n.name.clone()], false)?;
         let seen = calibration.as_ref().and_then(|c| c.layer(&n.name));
         let line = Line {
             layer: n.name.clone(),
@@ -141,27 +198,28 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
             range: seen.map(|l| (l.min.0, l.max.0)),
             loudness: seen.map(|l| l.loudness()),
             input: noise.iter().find(|l| l.name == n.name).cloned(),
-            sqnr_weights,
-            sqnr,
-            kl_weights,
-            kl,
-            kl_all_but,
+            alone: bench.with(&[&n.name], Part::Whole)?,
+            weights: bench.with(&[&n.name], Part::Weights)?,
+            activations: bench.with(&[&n.name], Part::Activations)?,
+            all_but: bench.but(&n.name)?,
         };
         println!(
-            "{:<52}{:>11}{:>9}{:>9.1}{:>11.1e}{:>11.1e}{:>11.1e}{:>9}",
+            "{:<52}{:>11}{:>9}{:>9.1}{:>11.1e}{:>11.1e}{:>12.1e}{:>11.1e}{:>9}",
             line.layer,
             format!("{}x{}", line.shape.0, line.shape.1),
             line.input.as_ref().map_or(String::new(), |i| format!("{:.1}", i.sqnr)),
-            line.sqnr,
-            line.kl,
-            line.kl_weights,
-            line.kl_all_but,
+            line.alone.sqnr,
+            line.alone.kl,
+            line.weights.kl,
+            line.activations.kl,
+            line.all_but.kl,
             line.loudness.map_or(String::new(), |l| format!("{l:.1}"))
         );
         lines.push(line);
     }
     if let Some(path) = &a.json {
-        let text = serde_json::to_string_pretty(&lines).map_err(|e| Error::internal(e.to_string()))?;
+        let found = Found { parts, layers: lines };
+        let text = serde_json::to_string_pretty(&found).map_err(|e| Error::internal(e.to_string()))?;
         crate::files::write_whole(path, text.as_bytes())?;
     }
     Ok(())
@@ -170,11 +228,15 @@ pub fn run(a: &SensitivityArgs) -> Result<()> {
 /// An output's channels per row, whether it is scores, and its values.
 type Answer = (usize, bool, Vec<f32>);
 
-fn answers(g: Graph, encodings: &[Encoding], threads: usize) -> Result<Vec<Answer>> {
+fn answers(g: Graph, encodings: &[Encoding], names: &[String], threads: usize) -> Result<Vec<Answer>> {
     let plan = Plan::new(g)?;
-    let wanted: Vec<usize> = (0..plan.outputs().len()).collect();
-    let mut out: Vec<Answer> =
-        plan.outputs().iter().map(|o| (o.channels, o.channels > 1 && o.channels < 512, vec![])).collect();
+    let wanted: Vec<usize> =
+        plan.outputs().iter().enumerate().filter(|(_, o)| names.contains(&o.name)).map(|x| x.0).collect();
+    let mut out: Vec<Answer> = wanted
+        .iter()
+        .map(|&i| &plan.outputs()[i])
+        .map(|o| (o.channels, o.channels > 1 && o.channels < 512, vec![]))
+        .collect();
     for part in encodings.chunks(8) {
         crate::check_stop()?;
         let mut batch = Batch { picks: Some(vec![]), ..Batch::new() };

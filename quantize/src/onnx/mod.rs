@@ -7,7 +7,11 @@
 //! order of the float operations are those of the engine. The two products of attention are written in f32: no
 //! operator of ONNX holds their integer form.
 
+mod attention;
 mod linear;
+mod tables;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -19,8 +23,6 @@ use prost::Message;
 
 /// `LayerNormalization` came with it.
 const OPSET: i64 = 17;
-/// Added to the scores of masked keys.
-const HIDDEN: f32 = -1e30;
 
 /// The bytes of a standard ONNX model that computes what `g`, a lowered graph, does.
 ///
@@ -252,64 +254,6 @@ impl Writer<'_> {
         Ok(self.op("Slice", &[x, from, to, axis], vec![]))
     }
 
-    /// A table's rows: gathered as integers, and only then floats.
-    fn lookup(&mut self, n: &Node) -> Result<ValueId> {
-        let offset = n.int("offset").unwrap_or(0);
-        let index = match n.str("by") {
-            Some("id") => self.ids,
-            Some("type") => self.types.ok_or_else(|| Error::internal("no token types"))?,
-            Some("position") => self.positions(offset)?,
-            _ => self.shared(&format!("row{offset}"), |w| {
-                Ok(w.tensor("index", Tensor::from_i64(vec![1, 1], &[offset])?))
-            })?,
-        };
-        let table = self.table(n, 2)?;
-        let rows = self.op("Gather", &[table, index], vec![]);
-        if self.constant(n, 2)?.dtype == DType::F32 {
-            return Ok(rows);
-        }
-        if n.input(4).is_some() {
-            return Err(Error::unimplemented(format!(
-                "{} has zero points, which are not written to standard ONNX: leave out `--onnx`",
-                n.label()
-            )));
-        }
-        let scale = self.constant(n, 3)?.to_f32();
-        if scale.len() == 1 {
-            let s = self.number(scale[0])?;
-            return Ok(self.op("DequantizeLinear", &[rows, s], vec![]));
-        }
-        // One scale per row of the table, and rows come in any order: whole steps times the gathered scale.
-        let one = self.number(1.0)?;
-        let steps = self.op("DequantizeLinear", &[rows, one], vec![]);
-        let scales = self.floats("scale", vec![scale.len(), 1], &scale)?;
-        let scales = self.op("Gather", &[scales, index], vec![]);
-        Ok(self.op("Mul", &[steps, scales], vec![]))
-    }
-
-    /// The constant table in slot `i`, once for all that read it.
-    fn table(&mut self, n: &Node, i: usize) -> Result<ValueId> {
-        let t = self.constant(n, i)?.clone();
-        let key = format!("table_{:?}", n.input(i));
-        self.shared(&key, |w| Ok(w.tensor("rows", t)))
-    }
-
-    /// `[1, sequence]`: positions plus `offset`.
-    fn positions(&mut self, offset: i64) -> Result<ValueId> {
-        self.shared(&format!("positions{offset}"), |w| {
-            let shape = w.op("Shape", &[w.ids], vec![]);
-            let scalar = |w: &mut Self, x: i64| -> Result<ValueId> {
-                Ok(w.tensor("scalar", Tensor::from_i64(vec![], &[x])?))
-            };
-            let (axis, start, step) = (scalar(w, 1)?, scalar(w, offset)?, scalar(w, 1)?);
-            let length = w.op("Gather", &[shape, axis], vec![]);
-            let end = w.op("Add", &[length, start], vec![]);
-            let range = w.op("Range", &[start, end, step], vec![]);
-            let zero = w.ints(&[0])?;
-            Ok(w.op("Unsqueeze", &[range, zero], vec![]))
-        })
-    }
-
     fn layer_norm(&mut self, n: &Node) -> Result<ValueId> {
         let mut x = self.input(n, 0)?;
         if n.input(3).is_some() {
@@ -353,185 +297,9 @@ impl Writer<'_> {
             Some(f) => return Err(Error::data_loss(format!("unknown function `{f}`"))),
         })
     }
-
-    /// The mask as `[batch, sequence, 1]` floats.
-    fn mask_column(&mut self) -> Result<ValueId> {
-        self.shared("mask_column", |w| {
-            let m = w.op("Cast", &[w.mask], vec![("to", Attr::Int(1))]);
-            let last = w.ints(&[-1])?;
-            Ok(w.op("Unsqueeze", &[m, last], vec![]))
-        })
-    }
-
-    fn mean_pool(&mut self, n: &Node) -> Result<ValueId> {
-        let x = self.input(n, 0)?;
-        let mut m = self.mask_column()?;
-        if n.input(3).is_some() {
-            let types = self.types.ok_or_else(|| Error::internal("no token types"))?;
-            let second = self.shared("second_segment", |w| {
-                let one = w.tensor("one", Tensor::from_i64(vec![], &[1])?);
-                let t = w.op("Equal", &[types, one], vec![]);
-                let t = w.op("Cast", &[t], vec![("to", Attr::Int(1))]);
-                let last = w.ints(&[-1])?;
-                Ok(w.op("Unsqueeze", &[t, last], vec![]))
-            })?;
-            m = self.op("Mul", &[m, second], vec![]);
-        }
-        let axis = self.ints(&[1])?;
-        let counted = self.op("Mul", &[x, m], vec![]);
-        let keep = vec![("keepdims", Attr::Int(0))];
-        let sum = self.op("ReduceSum", &[counted, axis], keep.clone());
-        let count = self.op("ReduceSum", &[m, axis], keep);
-        let one = self.number(1.0)?;
-        let count = self.op("Max", &[count, one], vec![]);
-        Ok(self.op("Div", &[sum, count], vec![]))
-    }
-
-    fn attention(&mut self, n: &Node) -> Result<ValueId> {
-        let size =
-            |name: &str| n.int(name).ok_or_else(|| Error::data_loss(format!("{} lacks `{name}`", n.label())));
-        let (heads, d, dv) = (size("heads")?, size("head_size")?, size("value_size")?);
-        if n.attrs.contains_key("score_quant") || n.attrs.contains_key("prob_quant") {
-            return Err(Error::unimplemented(format!(
-                "{} is quantized in a way that is not written to standard ONNX: leave out `--onnx`",
-                n.label()
-            )));
-        }
-        let Some([q0, k0, v0]) = n.ints("columns") else {
-            return Err(Error::data_loss(format!("{} lacks `columns`", n.label())));
-        };
-        let (q0, k0, v0) = (*q0, *k0, *v0);
-        let q = self.heads(n, 0, q0, heads, d, [0, 2, 1, 3])?;
-        let k = self.heads(n, 1, k0, heads, d, [0, 2, 3, 1])?;
-        let v = self.heads(n, 2, v0, heads, dv, [0, 2, 1, 3])?;
-        let scores = self.op("MatMul", &[q, k], vec![]);
-        let scale = self.number(n.float("scale").unwrap_or(1.0))?;
-        let scores = self.op("Mul", &[scores, scale], vec![]);
-        let hide = self.shared("hidden_keys", |w| {
-            let axes = w.ints(&[1, 2])?;
-            let m = w.op("Unsqueeze", &[w.mask, axes], vec![]);
-            let m = w.op("Cast", &[m], vec![("to", Attr::Int(1))]);
-            let (one, low) = (w.number(1.0)?, w.number(HIDDEN)?);
-            let m = w.op("Sub", &[one, m], vec![]);
-            Ok(w.op("Mul", &[m, low], vec![]))
-        })?;
-        let scores = self.op("Add", &[scores, hide], vec![]);
-        let p = self.op("Softmax", &[scores], vec![("axis", Attr::Int(-1))]);
-        let y = self.op("MatMul", &[p, v], vec![]);
-        let y = self.op("Transpose", &[y], vec![("perm", Attr::Ints(vec![0, 2, 1, 3]))]);
-        let shape = self.ints(&[0, 0, heads * dv])?;
-        Ok(self.op("Reshape", &[y, shape], vec![]))
-    }
-
-    /// Columns of input `i` as heads, in the order `perm` of `[batch, sequence, head, channel]`.
-    fn heads(
-        &mut self,
-        n: &Node,
-        i: usize,
-        start: i64,
-        heads: i64,
-        d: i64,
-        perm: [i64; 4],
-    ) -> Result<ValueId> {
-        let x = self.input(n, i)?;
-        let x = self.columns(x, start, heads * d)?;
-        let shape = self.ints(&[0, 0, heads, d])?;
-        let x = self.op("Reshape", &[x, shape], vec![]);
-        Ok(self.op("Transpose", &[x], vec![("perm", Attr::Ints(perm.to_vec()))]))
-    }
 }
 
 /// Attributes of a reduction over `axis` that keeps it. Opset 17 takes the axes of all but sums as attributes.
 fn reduced(axis: i64) -> Vec<(&'static str, Attr)> {
     vec![("axes", Attr::Ints(vec![axis])), ("keepdims", Attr::Int(1))]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use pocketbert::kernels::Isa;
-    use pocketbert::model::proto::NoExternal;
-    use pocketbert::model::{Batch, Plan, RunOptions, lower_onnx};
-
-    use crate::calibration::{Calibration, Layer};
-    use crate::weights::{Activations, Method, quantize};
-
-    const ROWS: usize = 20;
-    const K: usize = 256;
-    const N: usize = 20;
-
-    /// Word embeddings and a linear layer, as a float graph.
-    fn graph() -> Graph {
-        let mut g = Graph::default();
-        let noise =
-            |n: usize| (0..n).map(|i| ((i * 7919 % 2003) as f32 - 1001.0) / 1001.0).collect::<Vec<_>>();
-        let dims = vec![Dim::Symbolic("batch".into()), Dim::Symbolic("sequence".into())];
-        let ids = g.add_value("input_ids");
-        g.inputs.push(Input { value: ids, elem_type: 7, dims });
-        let mut table = noise(ROWS * K);
-        table.iter_mut().skip(5).step_by(7).for_each(|x| *x *= 40.0);
-        let table = g.add_const("table", Tensor::from_f32(vec![ROWS, K], &table).unwrap());
-        let w = g.add_const("w", Tensor::from_f32(vec![K, N], &noise(K * N)).unwrap());
-        let x = g.add_node("Gather", "", "words", vec![Some(table), Some(ids)], vec![]);
-        let y = g.add_node("MatMul", "", "y", vec![Some(x), Some(w)], vec![]);
-        g.outputs.push(y);
-        g.opset = 17;
-        let bytes = to_model(&g, |_, _| Stored::Inline).encode_to_vec();
-        lower_onnx(&bytes, &NoExternal, false).unwrap().graph
-    }
-
-    fn run(g: Graph) -> Vec<f32> {
-        let mut batch = Batch::new();
-        batch.push([3i64, 7, 0, 19], None, None);
-        batch.push([5i64], None, None);
-        let run = RunOptions { isa: Isa::Generic, threads: 1, stop: Default::default(), stats: None };
-        Plan::new(g).unwrap().run(&batch, &[0], run).unwrap()[0].data.clone()
-    }
-
-    #[test]
-    fn what_is_written_is_the_same_model_again() {
-        let loudest = (0..K).map(|c| if c % 7 == 5 { 40.0 } else { 1.0 }).collect();
-        let layer = Layer {
-            name: "y".into(),
-            k: K,
-            loudest,
-            min: (-40.0, -40.0),
-            max: (40.0, 40.0),
-            ..Layer::default()
-        };
-        let c = Calibration { layers: vec![layer], ..Calibration::default() };
-        let float = run(graph());
-        for method in [
-            Method { loud: 64, ..Method::default() },
-            Method::default(),
-            Method { activations: Activations::PerTokenSymmetric, ..Method::default() },
-            Method { activations: Activations::Static, ..Method::default() },
-        ] {
-            let mut g = graph();
-            quantize(&mut g, &method, Some(&c), 1).unwrap();
-            let again = lower_onnx(&write(&g).unwrap(), &NoExternal, false).unwrap().graph;
-            let ops = |g: &Graph| g.nodes.iter().map(|n| n.op.clone()).collect::<Vec<_>>();
-            assert_eq!(ops(&again), ops(&g), "{method:?}");
-            let linear = |g: &Graph| g.nodes.iter().find(|n| n.op == "Linear").cloned().unwrap();
-            assert_eq!(linear(&again).str("activation"), linear(&g).str("activation"));
-            assert_eq!(linear(&again).int("split"), linear(&g).int("split"));
-            let (a, b) = (run(g), run(again));
-            assert_eq!(a, b, "{method:?}");
-            assert_ne!(a, float, "{method:?}: nothing was quantized");
-        }
-    }
-
-    #[test]
-    fn a_product_with_other_sums_is_not_taken_for_ours() {
-        let mut g = graph();
-        quantize(&mut g, &Method::default(), None, 1).unwrap();
-        let bytes = write(&g).unwrap();
-        // The sums of the weights, one of them off by one, anywhere they stand in the file.
-        let w = g.nodes.iter().find(|n| n.op == "Linear").unwrap();
-        let sums = g.constant(w.input(3).unwrap()).unwrap().bytes().to_vec();
-        let at = bytes.windows(sums.len()).position(|b| b == sums).unwrap();
-        let mut other = bytes.clone();
-        other[at] ^= 1;
-        assert!(lower_onnx(&other, &NoExternal, false).is_err());
-    }
 }

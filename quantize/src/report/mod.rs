@@ -87,14 +87,51 @@ fn esc(t: &str) -> String {
         .replace('\'', "&#39;")
 }
 
+/// `digits` after the point; what rounds to zero has no sign.
+fn fixed(x: f64, digits: usize) -> String {
+    let text = format!("{x:.digits$}");
+    match text.strip_prefix('-') {
+        Some(rest) if !rest.contains(|c: char| c.is_ascii_digit() && c != '0') => rest.to_string(),
+        _ => text,
+    }
+}
+
+/// A change: two digits after the point and its sign, if it is not zero.
+fn change(x: f64) -> String {
+    let text = fixed(x, 2);
+    if x > 0.0 && text != "0.00" { format!("+{text}") } else { text }
+}
+
+/// Powers of ten, short.
+fn power(x: f64) -> String {
+    if x == 0.0 { "0".into() } else { format!("{x:.1e}") }
+}
+
 /// Three digits after the point, or powers of ten where that would say nothing.
 pub fn number(x: f64) -> String {
-    if x != 0.0 && x.abs() < 0.01 { format!("{x:.1e}") } else { format!("{x:.3}") }
+    match x.abs() {
+        0.0 => "0".into(),
+        a if a < 0.01 => format!("{x:.1e}"),
+        _ => format!("{x:.3}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(fixed(-0.0, 2), "0.00");
+        assert_eq!(fixed(-0.004, 2), "0.00");
+        assert_eq!(fixed(-0.006, 2), "-0.01");
+        assert_eq!(fixed(-10.0, 0), "-10");
+        assert_eq!(
+            (change(0.001), change(0.5), change(-0.5)),
+            ("0.00".into(), "+0.50".into(), "-0.50".into())
+        );
+        assert_eq!((power(0.0), power(2e-4)), ("0".into(), "2.0e-4".into()));
+    }
 
     #[test]
     fn texts_stay_out_of_bundles() {

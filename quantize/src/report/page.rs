@@ -4,7 +4,7 @@ use pocketbert::Result;
 
 use super::facts::Facts;
 use super::plots::{self, Whisker};
-use super::{esc, number, tables};
+use super::{change, esc, number, power, tables};
 use crate::validate::layers::LayerNoise;
 use crate::validate::{Pool, SetResult, Validation};
 
@@ -109,10 +109,12 @@ fn cards(v: &Validation, facts: &Facts) -> String {
             "flips",
             format!("{} of {} texts; 95 %: {:.2} to {:.2}", p.flips, p.units, 100.0 * a, 100.0 * b),
         );
-        let range = p.kl_interval.map_or(String::new(), |(a, b)| format!("; 95 %: {a:.1e} to {b:.1e}"));
-        card(format!("{:.1e}", p.kl), "mean KL", format!("nats, of the probabilities{range}"));
         let range =
-            p.drop_interval.map_or(String::new(), |(a, b)| format!("; change {:+.2} to {:+.2}", -b, -a));
+            p.kl_interval.map_or(String::new(), |(a, b)| format!("; 95 %: {} to {}", power(a), power(b)));
+        card(power(p.kl), "mean KL", format!("nats, of the probabilities{range}"));
+        let range = p
+            .drop_interval
+            .map_or(String::new(), |(a, b)| format!("; change {} to {}", change(-b), change(-a)));
         card(format!("{:.2}", p.quality.1), "accuracy, %", format!("FP32 {:.2}{range}", p.quality.0));
     }
     let share = match facts.sizes.1 {
@@ -135,9 +137,9 @@ fn gates(facts: &Facts) -> String {
             .interval
             .map_or(String::new(), |(a, b)| format!("<small>{} … {}</small>", number(a), number(b)));
         rows += &format!(
-            "<tr><td><span class='tag {class}'>{text}</span><td><code>{}</code><td class=n>{}{interval}<td>{}",
-            esc(&v.gate),
+            "<tr><td><span class='tag {class}'>{text}</span><td class=n>{}{interval}<td><code>{}</code><td>{}",
             number(v.value),
+            esc(&v.gate),
             esc(&v.at)
         );
     }
@@ -146,7 +148,7 @@ fn gates(facts: &Facts) -> String {
         false => section(
             "Gates",
             "What the model must hold. Small print: 95 % intervals.",
-            tables::table(&["", "gate", "#found", "where"], &rows),
+            tables::table(&["", "#found", "gate", "where"], &rows),
         ),
     }
 }

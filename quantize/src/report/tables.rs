@@ -1,6 +1,6 @@
 //! The tables of the page.
 
-use super::{esc, number};
+use super::{change, esc, fixed, number, power};
 use crate::stats::Rate;
 use crate::validate::identity::Identity;
 use crate::validate::{Flip, Operating, Pool, SetResult};
@@ -23,12 +23,7 @@ fn n(value: impl std::fmt::Display, below: impl std::fmt::Display) -> String {
 }
 
 fn span((a, b): (f64, f64), digits: usize) -> String {
-    format!("{a:.digits$} … {b:.digits$}")
-}
-
-/// Powers of ten, short.
-fn power(x: f64) -> String {
-    if x == 0.0 { "0".into() } else { format!("{x:.1e}") }
+    format!("{} … {}", fixed(a, digits), fixed(b, digits))
 }
 
 fn name(r: &SetResult) -> String {
@@ -56,10 +51,7 @@ pub fn sets(all: &[&SetResult]) -> String {
             o += &format!("<td>{}", q.measure);
             o += &n(format!("{:.2}", q.reference), span(q.reference_interval, 1));
             o += &n(format!("{:.2}", q.model), span(q.interval, 1));
-            o += &n(
-                format!("{:+.2}", q.model - q.reference),
-                span((-q.drop_interval.1, -q.drop_interval.0), 2),
-            );
+            o += &n(change(q.model - q.reference), span((-q.drop_interval.1, -q.drop_interval.0), 2));
         }
         let share = 100.0 * r.flips as f64 / r.units.max(1) as f64;
         let (a, b) = r.flips_interval;
@@ -114,10 +106,10 @@ pub fn slices(all: &[(String, Pool)]) -> String {
     for (name, p) in all {
         o += &format!("<tr><td class=name>{}", esc(name));
         o += &format!("<td class=n>{}<td class=n>{:.2}<td class=n>{:.2}", p.texts, p.quality.0, p.quality.1);
-        let change = p.quality.1 - p.quality.0;
+        let moved = change(p.quality.1 - p.quality.0);
         o += &match p.drop_interval {
-            Some((a, b)) => n(format!("{change:+.2}"), span((-b, -a), 2)),
-            None => format!("<td class=n>{change:+.2}"),
+            Some((a, b)) => n(moved, span((-b, -a), 2)),
+            None => format!("<td class=n>{moved}"),
         };
         o += &rate(&Rate::new(p.flips, p.units));
         o += &match p.kl_interval {
@@ -137,10 +129,12 @@ pub fn confusion(r: &SetResult) -> String {
         esc(&r.name),
         esc(&r.head)
     );
-    r.labels.iter().for_each(|l| o += &format!("<th>{}", esc(l)));
+    // Labels break between their words.
+    let label = |l: &str| esc(l).replace('_', "_<wbr>");
+    r.labels.iter().for_each(|l| o += &format!("<th>{}", label(l)));
     for (l, row) in r.labels.iter().zip(&r.confusion) {
         let sum = row.iter().sum::<usize>().max(1);
-        o += &format!("<tr><th>{}", esc(l));
+        o += &format!("<tr><th>{}", label(l));
         row.iter().for_each(|n| o += &format!("<td style='--share:{:.2}'>{n}", *n as f64 / sum as f64));
     }
     o + "</table></div></figure>"

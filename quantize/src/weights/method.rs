@@ -72,6 +72,9 @@ pub struct Method {
     pub attention: bool,
     /// Scale migration: the share of a channel's loudness that goes from activations to weights, 0 to 1; 0: none.
     pub migrate: f64,
+    /// Outlier channels behind layer norms become smaller for linear layers; all else reads them multiplied back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub outliers: bool,
     /// Layers that stay in f32, by name.
     pub keep: Vec<String>,
     /// Layers whose weights become f16 and whose product stays in f32, by name.
@@ -91,6 +94,7 @@ impl Default for Method {
             bias_correction: false,
             attention: true,
             migrate: 0.0,
+            outliers: false,
             keep: vec![],
             half: vec![],
         }
@@ -120,9 +124,9 @@ impl Method {
                 "loud channels have a range per token: leave out `loud`, or take other activations".into()
             );
         }
-        if self.fixed_ranges() && self.migrate > 0.0 && self.range != Range::MinMax {
+        if self.fixed_ranges() && (self.migrate > 0.0 || self.outliers) && self.range != Range::MinMax {
             return bad(
-                "after scale migration only min-max ranges are known: leave out `range` or `migrate`".into(),
+                "after scale migration only min-max ranges are known: leave out `range`, or `migrate` and `outliers`".into(),
             );
         }
         if let Some(l) = self.half.iter().find(|l| self.keep.contains(l)) {
@@ -138,5 +142,6 @@ impl Method {
             || self.rounding != Rounding::Nearest
             || self.bias_correction
             || self.migrate > 0.0
+            || self.outliers
     }
 }

@@ -4,7 +4,7 @@
 //! The divisor is folded into what makes the channel, so it costs nothing, and only where that can be done exactly:
 //! a layer norm whose rows only linear layers read; a linear layer, ReLU included, before linear layers; the values
 //! of attention before its output projection. In a network that norms after the residual (BERT, DistilBERT) the
-//! norms inside the stack are read by the residual too, so there the values and the heads remain. Factors are powers
+//! norms inside the stack are read by the residual too, so there the values and the heads remain (and `outliers`). Factors are powers
 //! of two: the float model gives the same bits as before.
 
 use std::collections::HashMap;
@@ -103,17 +103,7 @@ pub fn migrate(g: &mut Graph, c: &mut Calibration, alpha: f32) -> Result<usize> 
 /// were not seen or do not differ.
 fn factors(g: &Graph, c: &Calibration, behind: &[NodeId], alpha: f32) -> Result<Option<Vec<f32>>> {
     let Some(layer) = behind.first().and_then(|&b| c.layer(&g.nodes[b].name)) else { return Ok(None) };
-    let mut largest = vec![0f32; layer.k];
-    for &b in behind {
-        if g.nodes[b].int("k") != Some(layer.k as i64) {
-            return Ok(None);
-        }
-        let w = weights(g, b)?;
-        for (i, panel) in w.chunks_exact(PANEL).enumerate() {
-            let row = &mut largest[i % layer.k];
-            *row = panel.iter().fold(*row, |m, x| m.max(x.abs()));
-        }
-    }
+    let Some(largest) = largest_weights(g, behind, layer.k)? else { return Ok(None) };
     let factors: Vec<f32> = layer
         .loudest
         .iter()
@@ -129,13 +119,32 @@ fn factors(g: &Graph, c: &Calibration, behind: &[NodeId], alpha: f32) -> Result<
     Ok(factors.iter().any(|f| *f != factors[0]).then_some(factors))
 }
 
+/// Each input channel's largest weight in the layers `behind`; `None` if one reads other channels.
+pub(super) fn largest_weights(g: &Graph, behind: &[NodeId], k: usize) -> Result<Option<Vec<f32>>> {
+    let mut largest = vec![0f32; k];
+    for &b in behind {
+        if g.nodes[b].int("k") != Some(k as i64) {
+            return Ok(None);
+        }
+        for (i, panel) in weights(g, b)?.chunks_exact(PANEL).enumerate() {
+            let row = &mut largest[i % k];
+            *row = panel.iter().fold(*row, |m, x| m.max(x.abs()));
+        }
+    }
+    Ok(Some(largest))
+}
+
 fn weights(g: &Graph, id: NodeId) -> Result<Vec<f32>> {
     let w = g.nodes[id].input(1).and_then(|v| g.constant(v));
     Ok(w.ok_or_else(|| Error::data_loss(format!("{} has no weights", g.nodes[id].label())))?.to_f32())
 }
 
 /// Multiplies each weight by `factor(input, output)`, where there is one.
-fn scale_weights(g: &mut Graph, id: NodeId, factor: impl Fn(usize, usize) -> Option<f32>) -> Result<()> {
+pub(super) fn scale_weights(
+    g: &mut Graph,
+    id: NodeId,
+    factor: impl Fn(usize, usize) -> Option<f32>,
+) -> Result<()> {
     let mut w = weights(g, id)?;
     let k = g.nodes[id].int("k").and_then(|k| usize::try_from(k).ok()).unwrap_or(1).max(1);
     for (i, w) in w.iter_mut().enumerate() {
@@ -152,7 +161,13 @@ fn scale_weights(g: &mut Graph, id: NodeId, factor: impl Fn(usize, usize) -> Opt
 }
 
 /// Multiplies the constant vector in `slot`, from element `start` on.
-fn scale_vector(g: &mut Graph, id: NodeId, slot: usize, start: usize, factors: &[f32]) -> Result<()> {
+pub(super) fn scale_vector(
+    g: &mut Graph,
+    id: NodeId,
+    slot: usize,
+    start: usize,
+    factors: &[f32],
+) -> Result<()> {
     let Some(t) = g.nodes[id].input(slot).and_then(|v| g.constant(v)) else {
         return Err(Error::data_loss(format!("{} lacks its constant {slot}", g.nodes[id].label())));
     };
@@ -166,7 +181,7 @@ fn scale_vector(g: &mut Graph, id: NodeId, slot: usize, start: usize, factors: &
 
 impl Layer {
     /// As if every channel had been divided by its factor.
-    fn divide(&mut self, factors: &[f32]) {
+    pub(super) fn divide(&mut self, factors: &[f32]) {
         for channels in [&mut self.low, &mut self.high, &mut self.loudest, &mut self.mean] {
             channels.iter_mut().zip(factors).for_each(|(x, f)| *x /= f);
         }

@@ -3,6 +3,8 @@
 mod linear;
 mod method;
 mod migrate;
+mod outliers;
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -10,12 +12,12 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use half::f16;
-use pocketbert::kernels::pack::PackedI8;
 use pocketbert::model::graph::{Attr, Graph, ValueId};
 use pocketbert::model::tensor::{Bytes, DType, Tensor};
 use pocketbert::{Error, Result};
 
 pub use self::method::{Activations, Method, Range, Rounding};
+pub use self::parts::{Part, take};
 use crate::calibration::Calibration;
 use crate::tie::{retarget, tie};
 use linear::linear;
@@ -64,6 +66,10 @@ pub fn quantize(
     if method.migrate > 0.0 {
         let seen = calibration.as_mut().ok_or_else(needs_calibration)?;
         migrated = migrate::migrate(g, seen.to_mut(), method.migrate as f32)?;
+    }
+    if method.outliers {
+        let seen = calibration.as_mut().ok_or_else(needs_calibration)?;
+        migrated += outliers::shrink(g, seen.to_mut())?;
     }
     let calibration = calibration.as_deref();
     let float: Vec<usize> = (0..g.nodes.len())
@@ -116,43 +122,6 @@ pub fn quantize(
         std::mem::take(&mut g.consts).into_iter().filter(|(v, _)| used.contains(v)).collect()
     };
     Ok(summary)
-}
-
-/// Turns layers that [`quantize`] made back into float ones with the same weights: weights-only quantization.
-pub fn to_float(g: &mut Graph) -> Result<()> {
-    use pocketbert::kernels::pack::{pack_f32, packed_len_f32};
-    for id in 0..g.nodes.len() {
-        let node = &g.nodes[id];
-        if node.op != "Linear" || node.str("activation").is_none() || node.input(4).is_some() {
-            continue;
-        }
-        let size = |name: &str| node.int(name).and_then(|i| usize::try_from(i).ok()).unwrap_or(0);
-        let (k, n, name) = (size("k"), size("n"), node.name.clone());
-        let (Some(q), Some(s)) =
-            (node.input(1).and_then(|v| g.constant(v)), node.input(2).and_then(|v| g.constant(v)))
-        else {
-            continue;
-        };
-        let (q, s) = (PackedI8::from_bytes(n, k, q.bytes())?, s.to_f32());
-        let mut place: Vec<usize> = (0..k).collect();
-        if let Some(o) = node.input(6).and_then(|v| g.constant(v)) {
-            o.to_i64().iter().enumerate().for_each(|(i, &c)| place[c as usize] = i);
-        }
-        let len =
-            packed_len_f32(n, k).ok_or_else(|| Error::exhausted(format!("layer `{name}` is too large")))?;
-        let mut packed = vec![0.0; len];
-        pack_f32(|ki, ni| f32::from(q.get(place[ki], ni)) * s[ni], n, k, &mut packed)?;
-        let w = g
-            .add_const(format!("{name}/weight_f32"), Tensor::from_f32(vec![n.div_ceil(16), k, 16], &packed)?);
-        let node = &mut g.nodes[id];
-        let bias = node.input(5);
-        node.inputs.truncate(1);
-        node.inputs.extend([Some(w), None, None, None, bias]);
-        for a in ["activation", "split", "scale", "zero", "low", "high"] {
-            node.attrs.remove(a);
-        }
-    }
-    g.prune()
 }
 
 /// What is said when a method needs one.

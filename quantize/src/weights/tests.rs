@@ -39,7 +39,7 @@ fn graph(k: usize, n: usize) -> (Graph, Vec<f32>) {
 /// The float weights that a quantized layer stands for, by input channel.
 fn weights_of(g: &Graph, k: usize, n: usize) -> Vec<f32> {
     let mut g = g.clone();
-    to_float(&mut g).unwrap();
+    parts::widen(&mut g, 0).unwrap();
     let t = g.constant(g.nodes[0].input(1).unwrap()).unwrap().to_f32();
     let w = PackedF32::new(n, k, &t).unwrap();
     (0..k * n).map(|i| w.data()[(i % n / 16 * k + i / n) * 16 + i % n % 16]).collect()
