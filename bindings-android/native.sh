@@ -7,9 +7,9 @@
 #   jni/ABI/         the library, stripped
 #   symbols/ABI/     the same with its symbols
 set -euo pipefail
-cd "$(dirname "$0")/.."
 out=$(mkdir -p "$1" && cd "$1" && pwd) profile=ship abis=()
 shift
+cd "$(dirname "$0")/.."
 while [ $# -gt 0 ]; do
     case $1 in
     --profile) profile=$2 ;;

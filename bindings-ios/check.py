@@ -127,8 +127,8 @@ def check_exports(binary, arch, where, dynamic):
         expect(not others, f"{where}: exports more than Swift calls: {', '.join(sorted(others)[:8])}")
 
 
-def check_needs(undefined, arch, where):
-    extra = undefined - apple.allowed_symbols(arch) - {"dyld_stub_binder"}
+def check_needs(undefined, arch, slice_name, where):
+    extra = undefined - apple.allowed_symbols(slice_name, arch) - {"dyld_stub_binder"}
     expect(not extra, f"{where}: needs symbols that are not on the list: {', '.join(sorted(extra)[:12])}")
     network = {s for s in undefined if NETWORK.match(s)}
     expect(not network, f"{where}: network symbols: {', '.join(sorted(network))}")
@@ -254,7 +254,7 @@ def check_slice(folder, e, slice_name, dynamic, where, sizes):
         check_exports(binary, arch, one, dynamic)
         if dynamic:
             undefined = nm(binary, arch, "-u", "-j")
-            check_needs(undefined, arch, one)
+            check_needs(undefined, arch, slice_name, one)
         else:
             # Of a static library the linker decides what is needed.
             undefined = link(binary, arch, slice_name, one) if shutil.which("ld64.lld-19") else None

@@ -110,7 +110,7 @@ def dynamic_from(build, code, keep=None):
     def change(out):
         scratch = out / "other"
         library = compile_library(scratch, "ios", "arm64", code)
-        names = apple.allowed_symbols("arm64") | {"_connect", "_sin", "_mach_absolute_time"}
+        names = apple.allowed_symbols("ios", "arm64") | {"_connect", "_sin", "_mach_absolute_time"}
         tbd = apple.write_tbd(scratch / "x.tbd", "ios", "arm64", names)
         binary = out / DYNAMIC / "ios-arm64" / f"{MODULE}.framework" / MODULE
         command = apple.link_without_sdk("ios", "arm64", library, tbd, "@rpath/x", binary)

@@ -58,6 +58,10 @@ grep -q heap-use-after-free "$out/bite" || { cat "$out/bite"; exit 1; }
 echo "--- sixteen threads for $seconds s"
 "$out/threads" $model "$seconds"
 
+echo "--- what calls cost: no allocation from ids, a ceiling from text"
+gcc -O2 -Iffi/c/include -o "$out/cost" ffi/c/examples/cost.c "$out/hooks.a" $libs
+"$out/cost" $model "book a table for two in Paris" 220
+
 echo "--- Valgrind"
 check="valgrind -q --leak-check=full --show-leak-kinds=definite,indirect,possible --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=1"
 # Valgrind has no flush modes, so the test of them is left out.

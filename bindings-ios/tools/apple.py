@@ -23,12 +23,12 @@ TRIPLE_OS = {"ios": "ios{}", "simulator": "ios{}-simulator", "macos": "macos{}"}
 CPU = {"arm64": (0x0100000C, 0), "x86_64": (0x01000007, 3)}
 
 
-def allowed_symbols(arch):
-    """The symbols of the system that the library may need on one architecture (apple-symbols.txt)."""
+def allowed_symbols(slice_name, arch):
+    """The symbols of the system that one slice of the library may need on one architecture (apple-symbols.txt)."""
     names = set()
     for line in (TOOLS / "apple-symbols.txt").read_text().splitlines():
-        name, *archs = line.split("#")[0].split() or [""]
-        if name and (not archs or arch in archs):
+        name, *only = line.split("#")[0].split() or [""]
+        if name and (not only or arch in only or slice_name in only):
             names.add(name)
     return names
 
@@ -38,7 +38,7 @@ def write_tbd(path, slice_name, arch, names=None):
 
     A symbol that is not on the list fails the link: so a new need for one, such as a network call, is seen.
     """
-    names = sorted((names or allowed_symbols(arch)) | {"dyld_stub_binder"})
+    names = sorted((names or allowed_symbols(slice_name, arch)) | {"dyld_stub_binder"})
     target = f"{arch}-{LINKER_PLATFORM[slice_name]}"
     symbols = ", ".join(f"'{n}'" for n in names)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,6 +42,7 @@ pub mod cancel;
 pub mod cli;
 pub mod error;
 pub mod kernels;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod ops;

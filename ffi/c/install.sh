@@ -57,7 +57,7 @@ fi
 
 if [ -z "$archive" ]; then
     # The assembler of tract's kernels; nothing is linked by Cargo.
-    [ -z "$tools" ] || export "CC_${target//-/_}=$cc"
+    [ "$target" = "$host" ] || export "CC_${target//-/_}=$cc"
     # Without --target for this machine, so that what other builds made is used again.
     for_target=(--target "$target") folder=${CARGO_TARGET_DIR:-target}/$target
     [ "$target" != "$host" ] || for_target=() folder=${CARGO_TARGET_DIR:-target}

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use memmap2::{Mmap, MmapOptions};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory;
 
 /// Who owns the bytes.
 enum Backing {
@@ -243,9 +244,7 @@ fn map_range(file: &File, offset: u64, length: u64) -> std::io::Result<Source> {
 /// An empty vector with room for exactly `len` bytes, or an error instead of an abort.
 fn reserve(len: usize) -> Result<Vec<u8>> {
     let mut v = Vec::new();
-    v.try_reserve_exact(len).map_err(|_| {
-        Error::exhausted(format!("no memory for a copy of {len} bytes: open it mapped instead"))
-    })?;
+    memory::reserve(&mut v, len).map_err(|e| e.context("a copy of the file (mapped, it takes none)"))?;
     Ok(v)
 }
 

@@ -15,8 +15,12 @@ const VARIABLE: &str = "POCKETBERT_MODEL";
 /// Opens `path`, with a sign of life if it takes long.
 pub fn open(path: &Path, open: &Open, reference_semantics: bool) -> Result<Model> {
     let _progress = Progress::new(format!("opening {}", path.display()), 0);
-    let options =
-        OpenOptions { copy_into_memory: open.copy, defer_weights_hash: open.defer_hash, reference_semantics };
+    let options = OpenOptions {
+        copy_into_memory: open.copy,
+        defer_weights_hash: open.defer_hash,
+        reference_semantics,
+        memory_limit: None,
+    };
     Model::open(path, &options)
 }
 

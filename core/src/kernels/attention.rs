@@ -11,6 +11,7 @@ use super::math::exp;
 use super::pack::PANEL;
 use super::quant::FakeQuant;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Rows of a larger matrix: element (`i`, `c`) is `data[i * stride + offset + c]`.
 #[derive(Clone, Copy, Debug)]
@@ -99,12 +100,12 @@ pub fn attention_f32(
         }
         return Ok(());
     }
-    let uniform = keep(s, &mut scratch.kept);
+    let uniform = keep(s, &mut scratch.kept)?;
     let padded = scratch.kept.len().next_multiple_of(PANEL);
     let values = s.value_dim.next_multiple_of(PANEL).checked_mul(scratch.kept.len()).ok_or_else(too_large)?;
-    scratch.keys.resize(padded.checked_mul(s.head_dim).ok_or_else(too_large)?, 0.0);
-    scratch.values.resize(values, 0.0);
-    scratch.scores.resize(padded.checked_mul(BLOCK).ok_or_else(too_large)?, 0.0);
+    memory::resize(&mut scratch.keys, padded.checked_mul(s.head_dim).ok_or_else(too_large)?, 0.0)?;
+    memory::resize(&mut scratch.values, values, 0.0)?;
+    memory::resize(&mut scratch.scores, padded.checked_mul(BLOCK).ok_or_else(too_large)?, 0.0)?;
     heads(isa, q, k, v, s, uniform, scratch, out, out_stride);
     count(Kernel::AttentionF32, isa);
     Ok(())
@@ -152,8 +153,9 @@ pub(super) fn check(
 
 /// Fills `kept` with the keys that are not masked. If all are, all are kept and the result is true: each gets the
 /// same weight.
-pub(super) fn keep(shape: &Attention, kept: &mut Vec<u32>) -> bool {
+pub(super) fn keep(shape: &Attention, kept: &mut Vec<u32>) -> Result<bool> {
     kept.clear();
+    memory::reserve(kept, shape.keys)?;
     if let Some(mask) = shape.mask {
         kept.extend((0u32..).zip(mask).filter(|(_, m)| **m != 0).map(|(j, _)| j));
     }
@@ -161,7 +163,7 @@ pub(super) fn keep(shape: &Attention, kept: &mut Vec<u32>) -> bool {
     if kept.is_empty() {
         kept.extend(0..shape.keys as u32);
     }
-    uniform
+    Ok(uniform)
 }
 
 multiversion! {

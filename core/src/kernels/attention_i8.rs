@@ -17,6 +17,7 @@ use super::pack::{K_ALIGN, PANEL};
 use super::quant::usable_scale;
 use super::tile::{self, DotTile, Job, Sums, TILE_PANELS, TILE_ROWS, TileInput};
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Most kept keys: sums of 255 * 127 then fit an `i32`.
 const MAX_KEYS: usize = 65_536;
@@ -76,7 +77,7 @@ pub fn attention_i8(
         return Ok(());
     }
     let AttentionScratch { kept, int8: s, .. } = scratch;
-    let uniform = keep(shape, kept);
+    let uniform = keep(shape, kept)?;
     if kept.len() > MAX_KEYS {
         return Err(Error::exhausted(format!(
             "int8 attention takes {MAX_KEYS} tokens of a sequence at most"
@@ -88,17 +89,17 @@ pub fn attention_i8(
     let size = |a: usize, b: usize| {
         a.checked_mul(b).ok_or_else(|| Error::exhausted("the sequence is too long for attention"))
     };
-    s.queries.resize(TILE_ROWS * d, 0);
+    memory::resize(&mut s.queries, TILE_ROWS * d, 0)?;
     s.keys.clear();
-    s.keys.resize(size(len, d)?, 0);
-    s.key_scale.resize(len, 0.0);
-    s.key_offset.resize(len, 0);
-    s.values.resize(size(len, dv)?, 0);
-    s.scores.resize(TILE_ROWS * len, 0.0);
-    s.steps.resize(TILE_ROWS * len, 0);
-    s.means.resize(shape.head_dim.max(shape.value_dim).next_multiple_of(K_ALIGN), 0.0);
-    s.value_scale.resize(dv, 0.0);
-    s.value_offset.resize(dv, 0);
+    memory::resize(&mut s.keys, size(len, d)?, 0)?;
+    memory::resize(&mut s.key_scale, len, 0.0)?;
+    memory::resize(&mut s.key_offset, len, 0)?;
+    memory::resize(&mut s.values, size(len, dv)?, 0)?;
+    memory::resize(&mut s.scores, TILE_ROWS * len, 0.0)?;
+    memory::resize(&mut s.steps, TILE_ROWS * len, 0)?;
+    memory::resize(&mut s.means, shape.head_dim.max(shape.value_dim).next_multiple_of(K_ALIGN), 0.0)?;
+    memory::resize(&mut s.value_scale, dv, 0.0)?;
+    memory::resize(&mut s.value_offset, dv, 0)?;
     tile::run(isa, Heads { q, k, v, shape, uniform, kept, s, out, out_stride });
     count(Kernel::AttentionI8, isa);
     Ok(())

@@ -14,6 +14,7 @@ use super::math::{ROUND_MAGIC, ROUND_MAGIC_BITS};
 use super::pack::{K_ALIGN, MAX_K};
 use super::team::Team;
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// How activations become integers.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -187,11 +188,12 @@ pub fn quantize_rows_with(
     // Padding bytes meet weights of zero, so what is left in them from an earlier use does no harm.
     // The buffer grows only: zeroing what it grows by costs.
     if out.data.len() < bytes {
-        out.data.resize(bytes, 0);
+        memory::resize(&mut out.data, bytes, 0)?;
     }
-    out.meta.resize(m * segments, RowQuant::default());
+    memory::resize(&mut out.meta, m * segments, RowQuant::default())?;
     // A few loud channels change places with quiet ones, the others stay: only the moves are done one by one.
     out.moved.clear();
+    memory::reserve(&mut out.moved, order.map_or(0, <[u16]>::len))?;
     out.moved.extend(
         order.unwrap_or(&[]).iter().enumerate().filter_map(|(place, &channel)| {
             (usize::from(channel) != place).then_some((place as u16, channel))
@@ -202,8 +204,13 @@ pub fn quantize_rows_with(
     let parts = most.min(m / ROWS_PER_THREAD).max(1);
     let rows = m.div_ceil(parts).max(1);
     let ordered = if out.moved.is_empty() { 0 } else { k };
-    out.ordered.resize(ordered * parts, 0.0);
+    memory::resize(&mut out.ordered, ordered * parts, 0.0)?;
     let shape = Shape { k, k_padded, split };
+    if parts == 1 && m > 0 {
+        quantize(isa, x, shape, &out.moved, mode, &mut out.data[..bytes], &mut out.meta, &mut out.ordered);
+        count(Kernel::QuantizeRows, isa);
+        return Ok(());
+    }
     let mut rest = &mut out.ordered[..];
     let mut items = Vec::with_capacity(parts);
     let data = out.data[..bytes].chunks_mut(rows * k_padded);

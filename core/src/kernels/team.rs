@@ -18,7 +18,8 @@ const SPINS: u32 = if cfg!(miri) { 2 } else { 4000 };
 /// Threads, the calling one among them, that do the parts of a job together.
 #[derive(Debug)]
 pub struct Team {
-    shared: Arc<Shared>,
+    /// None without members.
+    shared: Option<Arc<Shared>>,
     members: Vec<JoinHandle<()>>,
 }
 
@@ -52,6 +53,9 @@ impl Team {
     /// A team of `threads` threads in all, at least 1; none is started for 1. Where the system gives fewer threads,
     /// the team is smaller.
     pub fn new(threads: usize) -> Team {
+        if threads <= 1 {
+            return Team { shared: None, members: vec![] };
+        }
         let shared = Arc::new(Shared::default());
         let mut members = vec![];
         for index in 1..threads {
@@ -62,7 +66,7 @@ impl Team {
                 Err(_) => break,
             }
         }
-        Team { shared, members }
+        Team { shared: Some(shared), members }
     }
 
     /// Threads, the caller's included.
@@ -76,9 +80,7 @@ impl Team {
     /// The first of `work`'s; `Internal` if a part panicked on another thread. A panic on the caller's own thread
     /// goes on when the others are done.
     pub fn run(&mut self, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
-        if self.members.is_empty() {
-            return work(0);
-        }
+        let Some(s) = self.shared.as_deref().filter(|_| !self.members.is_empty()) else { return work(0) };
         let failed: Mutex<Option<Error>> = Mutex::new(None);
         let keep = |e: Error| {
             failed.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
@@ -96,7 +98,6 @@ impl Team {
         let erased: *const (dyn Fn(usize) + Sync) =
             unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(part) };
         let caller = std::thread::current();
-        let s = &*self.shared;
         *s.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(Job { work: erased, caller: &caller });
         s.busy.store(self.members.len() as u32, Ordering::Relaxed);
         s.round.fetch_add(1, Ordering::Release);
@@ -134,8 +135,9 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.round.fetch_add(1, Ordering::Release);
+        let Some(shared) = &self.shared else { return };
+        shared.stop.store(true, Ordering::Relaxed);
+        shared.round.fetch_add(1, Ordering::Release);
         for m in self.members.drain(..) {
             m.thread().unpark();
             // A member catches what its work panics with, so it ends well.

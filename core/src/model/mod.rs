@@ -9,6 +9,7 @@ mod passes;
 pub mod plan;
 pub mod proto;
 pub mod record;
+mod run;
 pub mod tensor;
 mod wire;
 
@@ -18,7 +19,7 @@ use crate::text::Tokenizer;
 
 pub use open::{OpenOptions, bundle_graph, constants_sha256, lower_onnx, lower_onnx_file};
 pub use passes::Passes;
-pub use plan::{Batch, NodeStats, Output, OutputInfo, Plan, RunOptions, Tap};
+pub use plan::{Batch, NodeStats, Output, OutputInfo, OutputRef, Plan, RunOptions, Tap};
 
 /// Domain of our own operators in ONNX graphs.
 pub const DOMAIN: &str = "ai.pocketbert";
@@ -83,6 +84,11 @@ impl Model {
     /// its operators and samples of its constants. 64 hexadecimal digits.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Bytes that the model holds now, as [`OpenOptions::memory_limit`] counts them.
+    pub fn memory_used(&self) -> usize {
+        self.plan.budget().used()
     }
 
     /// Checks the weights' hash, if the model is a bundle that was opened with the check deferred.

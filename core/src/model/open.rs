@@ -15,6 +15,7 @@ use super::{DOMAIN, Model, ModelInfo};
 use crate::bundle::source::map_file;
 use crate::bundle::{Bundle, OpenOptions as BundleOptions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::memory::Budget;
 use crate::text::Tokenizer;
 
 /// How to open a model.
@@ -27,6 +28,13 @@ pub struct OpenOptions {
     pub defer_weights_hash: bool,
     /// For dynamically quantized ONNX models: ONNX's one scale per tensor instead of one per token.
     pub reference_semantics: bool,
+    /// Most bytes of memory that the model may hold; `None`: what the machine has. What would take more fails with
+    /// `ResourceExhausted` before it allocates. Counted are a file copied into memory (or given as bytes), all that
+    /// opening copies out of it, and for each run its values and its working memory, which is kept for the next
+    /// run. Not counted are mapped files, what tract and `tokenizers` hold (graph and vocabulary: some megabytes),
+    /// working memory of threads beyond the first, texts, and answers. What opening a bundle copies is counted
+    /// until the model is closed. ONNX files: their conversion is not counted.
+    pub memory_limit: Option<usize>,
 }
 
 impl Model {
@@ -41,12 +49,28 @@ impl Model {
         if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("onnx")) {
             return Self::open_onnx(path, options);
         }
-        Self::from_bundle(Bundle::open_path(path, &bundle_options(options))?)
+        Self::open_bundle(options, |o| Bundle::open_path(path, o))
     }
 
     /// Opens a bundle from memory.
     pub fn open_bytes(bytes: Vec<u8>, options: &OpenOptions) -> Result<Model> {
-        Self::from_bundle(Bundle::open_bytes(bytes, &bundle_options(options))?)
+        let held = bytes.len();
+        let budget = Budget::new(options.memory_limit);
+        budget.keep(held)?;
+        Self::bundle_in(budget, || Bundle::open_bytes(bytes, &bundle_options(options)))
+    }
+
+    /// Opens the bundle that `open` gives, which counts what it copies into memory.
+    pub fn open_bundle(
+        options: &OpenOptions,
+        open: impl FnOnce(&BundleOptions) -> Result<Bundle>,
+    ) -> Result<Model> {
+        Self::bundle_in(Budget::new(options.memory_limit), || open(&bundle_options(options)))
+    }
+
+    fn bundle_in(budget: Budget, open: impl FnOnce() -> Result<Bundle>) -> Result<Model> {
+        let _entered = budget.enter(true);
+        Self::from_bundle_in(open()?, budget.clone())
     }
 
     /// Opens an ONNX model from memory; weights kept in other files cannot be read.
@@ -143,13 +167,20 @@ impl Model {
             ..ModelInfo::default()
         };
         let fingerprint = sampled_sha256(&lowered.graph);
-        let mut model = Model::new(Plan::new(lowered.graph)?, info);
+        let budget = Budget::new(options.memory_limit);
+        let entered = budget.enter(true);
+        let mut model = Model::new(Plan::within(lowered.graph, budget.clone())?, info);
+        drop(entered);
         model.fingerprint = fingerprint;
         Ok(model)
     }
 
     /// Opens a bundle that is already read.
     pub fn from_bundle(bundle: Bundle) -> Result<Model> {
+        Self::bundle_in(Budget::default(), || Ok(bundle))
+    }
+
+    fn from_bundle_in(bundle: Bundle, budget: Budget) -> Result<Model> {
         let m = bundle.manifest().clone();
         let graph = bundle_graph(&bundle)?;
         let (max_length, vocab) = limits(&graph);
@@ -160,7 +191,7 @@ impl Model {
             vocab,
             ..ModelInfo::default()
         };
-        let mut model = Model::new(Plan::new(graph)?, info);
+        let mut model = Model::new(Plan::within(graph, budget)?, info);
         for h in &m.heads {
             let out = model.plan.outputs().iter().find(|o| o.name == h.output).ok_or_else(|| {
                 Error::data_loss(format!(

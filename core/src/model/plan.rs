@@ -4,20 +4,21 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tract_onnx::Onnx;
 use tract_onnx::tract_hir::internal::*;
 use tract_onnx::tract_hir::ops::expandable::expand;
 
 use super::graph::Graph as Lowered;
-use super::normalize::PICKS;
 use super::passes::{self, Passes};
 use super::proto::{Stored, to_model};
+use super::run::{Program, State};
 use crate::cancel::Stop;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kernels::{Isa, KernelCounts, Team, kernel_counts, with_default_float_env};
-use crate::ops::{Operator, PocketOp, RunContext, Scratch, build::build};
+use crate::kernels::{Isa, with_default_float_env};
+use crate::memory::{self, Budget, Charge};
+use crate::ops::{Operator, PocketOp, build::build};
 
 /// Sequences packed one after another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +40,37 @@ impl Batch {
     /// A batch without sequences.
     pub fn new() -> Batch {
         Batch { offsets: vec![0], ..Batch::default() }
+    }
+
+    /// Forgets all sequences and keeps the memory.
+    pub fn clear(&mut self) {
+        for v in [&mut self.ids, &mut self.types, &mut self.mask, &mut self.offsets] {
+            v.clear();
+        }
+        self.offsets.push(0);
+        self.picks = None;
+    }
+
+    /// Appends a sequence of `ids`, with a type each or all of type 0.
+    ///
+    /// # Errors
+    /// `ResourceExhausted`: no memory; `InvalidArgument`: another number of types. Nothing was appended.
+    pub fn try_push(&mut self, ids: &[u32], types: Option<&[u32]>) -> Result<()> {
+        if types.is_some_and(|t| t.len() != ids.len()) {
+            return Err(Error::invalid("a sequence has another number of types than of ids"));
+        }
+        for v in [&mut self.ids, &mut self.types, &mut self.mask] {
+            memory::reserve_some(v, ids.len())?;
+        }
+        memory::reserve_some(&mut self.offsets, 1)?;
+        self.ids.extend(ids.iter().map(|&i| i64::from(i)));
+        match types {
+            Some(t) => self.types.extend(t.iter().map(|&t| i64::from(t))),
+            None => self.types.resize(self.ids.len(), 0),
+        }
+        self.mask.resize(self.ids.len(), 1);
+        self.offsets.push(self.ids.len() as i64);
+        Ok(())
     }
 
     /// Appends one sequence.
@@ -92,6 +124,15 @@ pub struct Output {
     pub data: Vec<f32>,
 }
 
+/// [`Output`] where a run left it.
+#[derive(Clone, Copy, Debug)]
+pub struct OutputRef<'a> {
+    /// What it is.
+    pub info: &'a OutputInfo,
+    /// `rows * channels` values.
+    pub data: &'a [f32],
+}
+
 /// What one node did in a run, for the census and the profile.
 #[derive(Clone, Debug)]
 pub struct NodeStats {
@@ -125,24 +166,26 @@ pub struct RunOptions<'a> {
 /// of floats.
 pub type Tap<'a> = &'a mut dyn FnMut(&str, &str, &[f32]);
 
-/// A run of fewer tokens stays on one thread.
-const FEWEST_TOKENS_PER_TEAM: usize = 32;
+/// Working memory of a run that is over, with what it is charged.
+struct Idle {
+    program: Arc<Program>,
+    state: State,
+    charge: Charge,
+}
 
-type State = TypedSimpleState;
-type TractPlan = Arc<TypedSimplePlan>;
+/// The outputs that a program gives and how the graph was rewritten for it.
+type Key = (Vec<usize>, Passes);
 
 /// A runnable graph, shared by all threads.
 pub struct Plan {
     typed: TypedModel,
     outputs: Vec<OutputInfo>,
-    plans: Mutex<HashMap<Key, TractPlan>>,
-    idle: Mutex<Vec<(Key, State, Scratch)>>,
+    programs: Mutex<Vec<(Key, Arc<Program>)>>,
+    idle: Mutex<Vec<Idle>>,
+    budget: Budget,
     names: HashMap<String, String>,
     passes: Mutex<Passes>,
 }
-
-/// The outputs of a plan and how it was rewritten.
-type Key = (Vec<usize>, Passes);
 
 impl std::fmt::Debug for Plan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -174,7 +217,12 @@ fn panic_text(p: &(dyn Any + Send)) -> String {
 
 impl Plan {
     /// Has tract parse and type `graph`.
-    pub fn new(mut graph: Lowered) -> Result<Plan> {
+    pub fn new(graph: Lowered) -> Result<Plan> {
+        Self::within(graph, Budget::default())
+    }
+
+    /// [`new`](Self::new), whose runs take their memory from `budget`.
+    pub fn within(mut graph: Lowered, budget: Budget) -> Result<Plan> {
         // tract wants unique names, and ours come from files.
         let mut names = HashMap::new();
         let mut ops: HashMap<String, Arc<dyn Operator>> = HashMap::new();
@@ -220,8 +268,9 @@ impl Plan {
         Ok(Plan {
             typed,
             outputs,
-            plans: Mutex::default(),
+            programs: Mutex::default(),
             idle: Mutex::default(),
+            budget,
             names,
             passes: Mutex::new(Passes::ALL),
         })
@@ -267,23 +316,27 @@ impl Plan {
         if part.is_empty() { given.to_string() } else { format!("{given} ({part})") }
     }
 
-    /// The plan for some of the outputs alone; what only the others need is not computed.
-    fn plan_for(&self, key: &Key) -> Result<TractPlan> {
-        let mut plans = self.plans.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(p) = plans.get(key) {
+    /// The program for some of the outputs alone; what only the others need is not computed.
+    fn program(&self, wanted: &[usize], passes: Passes) -> Result<Arc<Program>> {
+        let mut programs = self.programs.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((_, p)) = programs.iter().find(|(k, _)| k.0 == wanted && k.1 == passes) {
             return Ok(p.clone());
         }
-        let plan = guard("tract could not plan the graph", || {
+        if let Some(w) = wanted.iter().find(|w| **w >= self.outputs.len()) {
+            return Err(Error::invalid(format!("the graph has no output {w}")));
+        }
+        let program = guard("tract could not plan the graph", || {
             let mut model = self.typed.clone();
             let all: Vec<OutletId> = model.output_outlets()?.to_vec();
-            let some: Vec<OutletId> = key.0.iter().filter_map(|&w| all.get(w).copied()).collect();
+            let some: Vec<OutletId> = wanted.iter().filter_map(|&w| all.get(w).copied()).collect();
             model.select_output_outlets(&some)?;
-            let mut model = passes::apply(model, key.1)?;
+            let mut model = passes::apply(model, passes)?;
             model.compact()?;
-            model.into_runnable()
+            Program::new(model)
         })?;
-        plans.insert(key.clone(), plan.clone());
-        Ok(plan)
+        let program = Arc::new(program);
+        programs.push(((wanted.to_vec(), passes), program.clone()));
+        Ok(program)
     }
 
     /// Runs the outputs `wanted` (indices into [`Plan::outputs`]) on `batch`.
@@ -302,6 +355,32 @@ impl Plan {
         options: RunOptions,
         tap: Option<Tap<'_>>,
     ) -> Result<Vec<Output>> {
+        self.run_to(batch, wanted, options, tap, |outputs| {
+            let copy = |o: &OutputRef| Ok(Output { info: o.info.clone(), data: memory::copied(o.data)? });
+            outputs.iter().map(copy).collect()
+        })
+    }
+
+    /// [`Plan::run`] that shows `read` the outputs where they lie. Memory is kept from run to run: a further run of no
+    /// more tokens and sequences allocates nothing, up to 512 tokens of 1,024 channels.
+    pub fn run_read<R>(
+        &self,
+        batch: &Batch,
+        wanted: &[usize],
+        options: RunOptions,
+        read: impl FnOnce(&[OutputRef<'_>]) -> Result<R>,
+    ) -> Result<R> {
+        self.run_to(batch, wanted, options, None, read)
+    }
+
+    fn run_to<R>(
+        &self,
+        batch: &Batch,
+        wanted: &[usize],
+        options: RunOptions,
+        tap: Option<Tap<'_>>,
+        read: impl FnOnce(&[OutputRef<'_>]) -> Result<R>,
+    ) -> Result<R> {
         let n = batch.ids.len();
         if batch.types.len() != n || batch.mask.len() != n || batch.offsets.last() != Some(&(n as i64)) {
             return Err(Error::invalid("a batch's ids, types, mask and offsets do not fit each other"));
@@ -313,26 +392,41 @@ impl Plan {
             return Err(Error::invalid("a batch picks a token that it does not have"));
         }
         if batch.is_empty() {
-            let empty = |i: &usize| self.outputs.get(*i).map(|o| Output { info: o.clone(), data: vec![] });
-            return Ok(wanted.iter().filter_map(empty).collect());
+            let infos = wanted.iter().filter_map(|&w| self.outputs.get(w));
+            let outputs: TVec<OutputRef> = infos.map(|info| OutputRef { info, data: &[] }).collect();
+            return read(&outputs);
         }
         // Who taps wants to see every small operator.
         let passes = match tap {
             Some(_) => Passes::NONE,
             None => *self.passes.lock().unwrap_or_else(|e| e.into_inner()),
         };
-        let key = (wanted.to_vec(), passes);
-        let (mut state, mut scratch) = self.take_idle(&key)?;
-        let result = with_default_float_env(|| self.run_state(&mut state, &mut scratch, batch, options, tap));
-        let tensors = result?;
-        let mut outputs = vec![];
-        for (&w, t) in wanted.iter().zip(tensors) {
-            let data = guard("reading an output", || Ok(crate::ops::f32s(&t)?.to_vec()))?;
-            outputs.push(Output { info: self.outputs[w].clone(), data });
-        }
-        // A state that failed half-way is dropped instead.
-        self.idle.lock().unwrap_or_else(|e| e.into_inner()).push((key, state, scratch));
-        Ok(outputs)
+        let mut own = self.take_idle(self.program(wanted, passes)?);
+        let Idle { program, state, charge } = &mut own;
+        let entered = self.budget.enter(false);
+        let given = |name: &str| self.given_name(name);
+        let run = || guard("the run failed", || program.run(state, batch, options, tap, given));
+        let result = with_default_float_env(run);
+        charge.absorb(entered.leave());
+        // A state that failed half-way is dropped, and its memory with it.
+        result?;
+        let outputs: TVec<OutputRef> = wanted
+            .iter()
+            .enumerate()
+            .map(|(i, &w)| OutputRef { info: &self.outputs[w], data: program.output(state, i) })
+            .collect();
+        let result = read(&outputs);
+        drop(outputs);
+        let entered = self.budget.enter(false);
+        state.trim();
+        charge.absorb(entered.leave());
+        self.idle.lock().unwrap_or_else(|e| e.into_inner()).push(own);
+        result
+    }
+
+    /// What runs take their memory from.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Gives back the memory that finished runs keep for the next ones; a later run takes it anew.
@@ -341,92 +435,11 @@ impl Plan {
         drop(idle);
     }
 
-    fn take_idle(&self, key: &Key) -> Result<(State, Scratch)> {
-        {
-            let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
-            if let Some(i) = idle.iter().position(|(k, ..)| k == key) {
-                let (_, state, scratch) = idle.swap_remove(i);
-                return Ok((state, scratch));
-            }
+    fn take_idle(&self, program: Arc<Program>) -> Idle {
+        let mut idle = self.idle.lock().unwrap_or_else(|e| e.into_inner());
+        match idle.iter().position(|i| Arc::ptr_eq(&i.program, &program)) {
+            Some(i) => idle.swap_remove(i),
+            None => Idle { program, state: State::default(), charge: Charge::of(&self.budget) },
         }
-        let plan = self.plan_for(key)?;
-        Ok((guard("tract could not start a run", || plan.spawn())?, Scratch::default()))
     }
-
-    fn run_state(
-        &self,
-        state: &mut State,
-        scratch: &mut Scratch,
-        batch: &Batch,
-        mut options: RunOptions,
-        mut tap: Option<Tap<'_>>,
-    ) -> Result<TVec<TValue>> {
-        let mut inputs: TVec<TValue> = tvec!();
-        let all: Vec<i64> = match batch.picks {
-            Some(_) => vec![],
-            None => (0..batch.ids.len() as i64).collect(),
-        };
-        for outlet in state.model().input_outlets().map_err(|e| Error::internal(e.to_string()))? {
-            let name = &state.model().nodes[outlet.node].name;
-            let data = match name.as_str() {
-                "input_ids" => &batch.ids,
-                "token_type_ids" => &batch.types,
-                "mask" => &batch.mask,
-                "offsets" => &batch.offsets,
-                PICKS => batch.picks.as_ref().unwrap_or(&all),
-                other => return Err(Error::data_loss(format!("the graph has an unknown input `{other}`"))),
-            };
-            inputs.push(tensor1(data).into_tvalue());
-        }
-        // Starting a thread costs more than a few tokens do.
-        let threads = if batch.ids.len() < FEWEST_TOKENS_PER_TEAM { 1 } else { options.threads.max(1) };
-        let mut team = Team::new(threads);
-        guard("the run failed", || {
-            state.run_plan_with_eval(inputs, |ctx, op_state, node, inputs| -> TractResult<TVec<TValue>> {
-                options.stop.check().map_err(anyhow_error)?;
-                let ours = node.op.downcast_ref::<PocketOp>();
-                if let (Some(tap), Some(op), Some(Ok(x))) =
-                    (&mut tap, ours, inputs.first().map(|x| crate::ops::f32s(x)))
-                {
-                    tap(&self.given_name(&node.name), op.0.kind(), x);
-                }
-                let (before, start) = match options.stats {
-                    Some(_) => (kernel_counts(), Instant::now()),
-                    None => (KernelCounts::default(), Instant::now()),
-                };
-                let out = match ours {
-                    Some(op) => {
-                        let mut run =
-                            RunContext { isa: options.isa, team: &mut team, scratch: &mut *scratch };
-                        let refs: TVec<&Tensor> = inputs.iter().map(|v| &**v).collect();
-                        tvec!(op.0.run(&mut run, &refs)?.into_tvalue())
-                    }
-                    None => tract_onnx::tract_core::plan::eval(ctx, op_state, node, inputs)?,
-                };
-                if let Some(stats) = options.stats.as_deref_mut()
-                    && !node.inputs.is_empty()
-                {
-                    let time = start.elapsed();
-                    let kernels = kernel_counts()
-                        .since(&before)
-                        .iter()
-                        .map(|(k, isa, n)| (format!("{}/{}", k.name(), isa.name()), n))
-                        .collect();
-                    stats.push(NodeStats {
-                        name: self.given_name(&node.name),
-                        op: node.op.name().to_string(),
-                        dtype: ours.map_or("f32", |o| o.0.dtype()),
-                        ours: ours.is_some(),
-                        kernels,
-                        time,
-                    });
-                }
-                Ok(out)
-            })
-        })
-    }
-}
-
-fn anyhow_error(e: Error) -> TractError {
-    TractError::new(e)
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use half::{bf16, f16};
 
 use crate::error::{Error, Result};
+use crate::memory;
 
 /// Element types of ONNX that this engine reads. The discriminants are ONNX's `TensorProto.DataType`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -233,6 +234,16 @@ impl Tensor {
             DType::BF16 => halves(b).map(|x| bf16::from_bits(x).to_f32()).collect(),
             _ => self.to_f64().into_iter().map(|x| x as f32).collect(),
         }
+    }
+
+    /// Every element of an f32 tensor, or an error where memory ends.
+    pub(crate) fn try_f32(&self) -> Result<Vec<f32>> {
+        memory::collect(self.bytes().as_chunks().0.iter().map(|c| f32::from_le_bytes(*c)))
+    }
+
+    /// Every element of an i32 tensor, or an error where memory ends.
+    pub(crate) fn try_i32(&self) -> Result<Vec<i32>> {
+        memory::collect(self.bytes().as_chunks().0.iter().map(|c| i32::from_le_bytes(*c)))
     }
 
     /// Every element as i64; floats are truncated.

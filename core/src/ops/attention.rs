@@ -5,8 +5,9 @@ use std::ops::Range;
 use tract_onnx::tract_hir::internal::*;
 
 use super::rows::rows;
-use super::{Operator, RunContext, boundaries, i64s, new_f32};
+use super::{Buffer, Operator, RunContext, Value, boundaries, i64s};
 use crate::kernels::{self, FakeQuant, Rows};
+use crate::memory;
 
 /// Multi-head attention of each sequence over itself. Inputs: rows that hold the queries, the keys and the
 /// values (often one tensor), sequence offsets, mask.
@@ -49,7 +50,7 @@ impl Operator for Attention {
         super::with_channels(inputs, self.heads * self.value_size)
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let sides = [rows(inputs[0])?, rows(inputs[1])?, rows(inputs[2])?];
         let offsets = boundaries(inputs[3], sides[1].0.len() / sides[1].1)?;
         let mut shape: TVec<usize> = inputs[0].shape().into();
@@ -57,7 +58,7 @@ impl Operator for Attention {
             *last = self.heads * self.value_size;
         }
         let mask = i64s(inputs[4])?;
-        new_f32(&shape, |out| self.apply(ctx, sides, &offsets, mask, out))
+        out.fill(&shape, |out| self.apply(ctx, sides, offsets, mask, out))
     }
 }
 
@@ -97,8 +98,9 @@ impl Attention {
                    out: &mut [f32]| {
             let (a, b) = (offsets[i], offsets[i + 1]);
             let (at, value_at) = (heads.start * s.head_size, heads.start * s.value_size);
-            let keep: Option<Vec<u8>> = (s.masked && mask[a..b].contains(&0))
-                .then(|| mask[a..b].iter().map(|&m| u8::from(m != 0)).collect());
+            let keep = (s.masked && mask[a..b].contains(&0))
+                .then(|| memory::collect(mask[a..b].iter().map(|&m| u8::from(m != 0))))
+                .transpose()?;
             let queries = Rows { data: &q[rows.start * qc..rows.end * qc], stride: qc, offset: q0 + at };
             let keys = Rows { data: &k[a * kc..b * kc], stride: kc, offset: k0 + at };
             let values = Rows { data: &v[a * vc..b * vc], stride: vc, offset: v0 + value_at };
@@ -138,7 +140,7 @@ impl Attention {
                 let heads = heads(i);
                 let width = heads.len() * s.value_size;
                 if helper.out.len() < queries * width {
-                    helper.out.resize(queries * width, 0.0);
+                    memory::resize(&mut helper.out, queries * width, 0.0)?;
                 }
                 for i in 0..sequences {
                     let rows = start(i)..start(i + 1);

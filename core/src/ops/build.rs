@@ -15,6 +15,7 @@ use super::rows::{Add, Channels, Columns, Flatten, Identity, L2Normalize, MeanPo
 use super::unembed::Unembed;
 use crate::error::{Error, Result};
 use crate::kernels::{self, ActQuant, Activation};
+use crate::memory;
 use crate::model::graph::{Attr, Graph, Node};
 use crate::model::tensor::{DType, Tensor};
 
@@ -114,7 +115,7 @@ impl Builder<'_> {
     }
 
     fn f32s(&self, slot: usize) -> Result<Vec<f32>> {
-        let v = self.need(slot, DType::F32)?.to_f32();
+        let v = self.need(slot, DType::F32)?.try_f32()?;
         if v.iter().any(|x| !x.is_finite()) {
             return self.bad(&format!("input {slot} holds values that are not finite"));
         }
@@ -122,7 +123,7 @@ impl Builder<'_> {
     }
 
     fn i32s(&self, slot: usize) -> Result<Vec<i32>> {
-        Ok(self.need(slot, DType::I32)?.to_i64().into_iter().map(|x| x as i32).collect())
+        self.need(slot, DType::I32)?.try_i32()
     }
 
     fn size(&self, name: &str) -> Result<usize> {
@@ -264,7 +265,7 @@ impl Builder<'_> {
             return self.bad("its order does not name every input channel once");
         }
         // K is at most 65,536, so that every channel is a `u16`.
-        Ok(Some(order.iter().map(|&i| i as u16).collect()))
+        Ok(Some(memory::collect(order.iter().map(|&i| i as u16))?))
     }
 
     fn attention(&self) -> Result<Attention> {

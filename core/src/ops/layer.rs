@@ -12,7 +12,8 @@ use super::attention::Attention;
 use super::linear::Linear;
 use super::norm::LayerNorm;
 use super::rows::rows;
-use super::{Operator, RunContext, boundaries, i64s, new_f32};
+use super::{Buffer, Operator, RunContext, Value, boundaries, i64s};
+use crate::memory;
 
 /// Rows of a block. Weights are read from the outer cache once a block; its widest rows (3,072 floats in
 /// DistilBERT) take 1.5 MB. Measured on Zen 5 (1 MB of L2) from 64 to 512.
@@ -46,14 +47,14 @@ impl Operator for SelfAttention {
         self.qkv.dtype()
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
         let offsets = boundaries(inputs[1], x.len() / c)?;
         let mask = i64s(inputs[2])?;
         ensure!(mask.len() == x.len() / c, "the mask has another length than the rows");
         ensure!(self.output.n == c, "a residual does not fit its layer");
         let (wide, width) = (self.qkv.n, self.output.k);
-        new_f32(inputs[0].shape(), |out| {
+        out.fill(inputs[0].shape(), |out| {
             // Whole sequences, together about a block.
             let mut first = 0;
             while first + 1 < offsets.len() {
@@ -65,10 +66,11 @@ impl Operator for SelfAttention {
                 let end = offsets[last];
                 let n = end - start;
                 let x = &x[start * c..end * c];
-                let [mut qkv, mut context] = ctx.scratch.take([n * wide, n * width]);
+                let [mut qkv, mut context] = ctx.scratch.take([n * wide, n * width])?;
                 let (all, context_rows) = (&mut qkv[..n * wide], &mut context[..n * width]);
                 self.qkv.apply(ctx, x, all)?;
-                let here: Vec<usize> = offsets[first..=last].iter().map(|o| o - start).collect();
+                let mut here = std::mem::take(&mut ctx.scratch.boundaries);
+                memory::refill(&mut here, offsets[first..=last].iter().map(|o| o - start))?;
                 let side = (&*all, wide);
                 self.attention.apply(ctx, [side; 3], &here, &mask[start..end], context_rows)?;
                 // Nobody reads the queries any more.
@@ -76,6 +78,7 @@ impl Operator for SelfAttention {
                 self.output.apply(ctx, context_rows, projected)?;
                 self.norm.apply(ctx, projected, Some(x), &mut out[start * c..end * c])?;
                 ctx.scratch.give([qkv, context]);
+                ctx.scratch.boundaries = here;
                 first = last;
             }
             Ok(())
@@ -107,14 +110,14 @@ impl Operator for FeedForward {
         true
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
         ensure!(self.down.n == c, "a residual does not fit its layer");
-        new_f32(inputs[0].shape(), |out| {
+        out.fill(inputs[0].shape(), |out| {
             for block in blocks(x.len() / c) {
                 let x = &x[block.start * c..block.end * c];
                 let sizes = [block.len() * self.up.n, block.len() * self.down.n];
-                let mut buffers = ctx.scratch.take(sizes);
+                let mut buffers = ctx.scratch.take(sizes)?;
                 let [wide, narrow] = &mut buffers;
                 let (wide, narrow) = (&mut wide[..sizes[0]], &mut narrow[..sizes[1]]);
                 self.up.apply(ctx, x, wide)?;

@@ -3,9 +3,10 @@
 use tract_onnx::tract_hir::internal::*;
 
 use super::rows::rows;
-use super::{Operator, RunContext, new_f32, over_rows, with_channels};
+use super::{Buffer, Operator, RunContext, Value, over_rows, with_channels};
 use crate::kernels::pack::PANEL;
 use crate::kernels::{self, ActQuant, Activation, LinearI8, PackedF32, PackedI8};
+use crate::memory;
 use crate::model::tensor::Tensor as Constant;
 
 /// Int8 weights, packed as the kernels read them.
@@ -53,29 +54,43 @@ pub struct Linear {
 
 impl Linear {
     /// The layer that gives only the outputs `start..start + length`; `None` if they do not lie on whole panels.
-    pub fn columns(&self, start: usize, length: usize) -> Option<Linear> {
-        let end = start.checked_add(length).filter(|&e| e <= self.n && length > 0)?;
+    pub fn columns(&self, start: usize, length: usize) -> crate::Result<Option<Linear>> {
+        let end = start.checked_add(length).filter(|&e| e <= self.n && length > 0);
+        let Some(end) = end else { return Ok(None) };
         if !start.is_multiple_of(PANEL) || !(end.is_multiple_of(PANEL) || end == self.n) {
-            return None;
+            return Ok(None);
         }
-        fn some<T: Copy>(all: &[T], n: usize, start: usize, end: usize) -> Vec<T> {
-            if all.len() == n { all[start..end].to_vec() } else { all.to_vec() }
+        fn some<T: Copy>(all: &[T], n: usize, start: usize, end: usize) -> crate::Result<Vec<T>> {
+            memory::copied(if all.len() == n { &all[start..end] } else { all })
         }
         let panels = |row: usize| start / PANEL * row..end.div_ceil(PANEL) * row;
+        let all_panels = self.n.div_ceil(PANEL);
         let weights = match &self.weights {
-            Weights::Int8(w) => Weights::Int8(Int8 {
-                packed: w.packed.part(panels(w.packed.len() / self.n.div_ceil(PANEL)))?,
-                scale: some(&w.scale, self.n, start, end),
-                zero: w.zero.as_ref().map(|z| some(z, self.n, start, end)),
-                col_sum: w.col_sum.chunks(self.n).flat_map(|s| &s[start..end]).copied().collect(),
-                activation: w.activation,
-                split: w.split,
-                order: w.order.clone(),
-            }),
-            Weights::Float(w) => Weights::Float(w.get(panels(w.len() / self.n.div_ceil(PANEL)))?.to_vec()),
+            Weights::Int8(w) => {
+                let Some(packed) = w.packed.part(panels(w.packed.len() / all_panels)) else {
+                    return Ok(None);
+                };
+                let segments = w.col_sum.len() / self.n;
+                let mut col_sum = vec![];
+                memory::reserve(&mut col_sum, segments * (end - start))?;
+                col_sum.extend(w.col_sum.chunks(self.n).flat_map(|s| &s[start..end]));
+                Weights::Int8(Int8 {
+                    packed,
+                    scale: some(&w.scale, self.n, start, end)?,
+                    zero: w.zero.as_ref().map(|z| some(z, self.n, start, end)).transpose()?,
+                    col_sum,
+                    activation: w.activation,
+                    split: w.split,
+                    order: w.order.as_deref().map(memory::copied).transpose()?,
+                })
+            }
+            Weights::Float(w) => {
+                let Some(part) = w.get(panels(w.len() / all_panels)) else { return Ok(None) };
+                Weights::Float(memory::copied(part)?)
+            }
         };
-        let bias = self.bias.as_ref().map(|b| some(b, self.n, start, end));
-        Some(Linear { k: self.k, n: length, weights, bias, epilogue: self.epilogue })
+        let bias = self.bias.as_ref().map(|b| some(b, self.n, start, end)).transpose()?;
+        Ok(Some(Linear { k: self.k, n: length, weights, bias, epilogue: self.epilogue }))
     }
 
     /// The layer on rows of `k`, to rows of `n`.
@@ -148,13 +163,13 @@ impl Operator for Linear {
         with_channels(inputs, self.n)
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let mut shape: TVec<usize> = inputs[0].shape().into();
         if let Some(last) = shape.last_mut() {
             *last = self.n;
         }
         let (x, c) = rows(inputs[0])?;
         ensure!(c == self.k, "a linear layer's weight does not fit its input");
-        new_f32(&shape, |out| self.apply(ctx, x, out))
+        out.fill(&shape, |out| self.apply(ctx, x, out))
     }
 }

@@ -2,7 +2,7 @@
 
 use tract_onnx::tract_hir::internal::*;
 
-use super::{Operator, RunContext, boundaries, i64s, new_f32};
+use super::{Buffer, Operator, RunContext, Value, boundaries, i64s};
 use crate::kernels;
 use crate::model::tensor::{DType, Tensor as Constant};
 
@@ -44,12 +44,12 @@ impl Operator for Lookup {
         Ok(tvec!(n, self.table.shape[1].to_dim()))
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let ids = i64s(inputs[0])?;
         let offsets = boundaries(inputs[1], ids.len())?;
         let (rows, c) = (self.table.shape[0], self.table.shape[1]);
         let bytes = self.table.bytes();
-        new_f32(&[ids.len(), c], |out| {
+        out.fill(&[ids.len(), c], |out| {
             for w in offsets.windows(2) {
                 for t in w[0]..w[1] {
                     let row = match self.by {

@@ -2,13 +2,14 @@
 
 use tract_onnx::tract_hir::internal::*;
 
-use super::{Operator, RunContext, f32s, new_f32};
+use super::{Buffer, Operator, RunContext, Value, f32s};
 use crate::kernels::{self, Activation};
+use crate::memory;
 
 /// A copy of `x` that `f` changes in place.
-fn changed(x: &Tensor, f: impl FnOnce(&mut [f32])) -> TractResult<Tensor> {
+fn changed(x: Value, out: &mut Buffer, f: impl FnOnce(&mut [f32])) -> TractResult<()> {
     let from = f32s(x)?;
-    new_f32(x.shape(), |out| {
+    out.fill(x.shape(), |out| {
         out.copy_from_slice(from);
         f(out);
         Ok(())
@@ -31,8 +32,8 @@ impl Operator for Unary {
         true
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
-        changed(inputs[0], |x| kernels::activate(ctx.isa, x, self.function))
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
+        changed(inputs[0], out, |x| kernels::activate(ctx.isa, x, self.function))
     }
 }
 
@@ -56,8 +57,8 @@ impl Operator for FakeQuant {
         true
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
-        changed(inputs[0], |x| match (self.steps, self.ties) {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
+        changed(inputs[0], out, |x| match (self.steps, self.ties) {
             (true, ties) => kernels::quant_steps(ctx.isa, x, self.quant, ties),
             (false, true) => kernels::fake_quant_ties(ctx.isa, x, self.quant),
             (false, false) => kernels::fake_quant(ctx.isa, x, self.quant),
@@ -175,12 +176,17 @@ impl Operator for Map {
         true
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let x = f32s(inputs[0])?;
         let isa = ctx.isa;
-        new_f32(inputs[0].shape(), |out| {
+        out.fill(inputs[0].shape(), |out| {
             let n = inputs[0].shape().last().copied().unwrap_or(1).max(1);
-            let mut regs = vec![vec![0f32; n]; self.code.len() + 1];
+            let regs = &mut ctx.scratch.registers;
+            let more = (self.code.len() + 1).saturating_sub(regs.len());
+            regs.extend(std::iter::repeat_with(Vec::new).take(more));
+            for r in regs.iter_mut() {
+                memory::resize(r, n, 0.0)?;
+            }
             for (x, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
                 regs[0].copy_from_slice(x);
                 for (i, &(op, a, b)) in self.code.iter().enumerate() {

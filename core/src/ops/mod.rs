@@ -1,8 +1,8 @@
 //! PocketBERT's operators as tract [`TypedOp`]s.
 //!
 //! Each operator is an [`Operator`]: how its output's shape follows from its inputs', and how it runs on
-//! packed rows. [`PocketOp`] makes tract type, order and run them. They never run outside a plan: a plan
-//! gives them a [`RunContext`] with the kernel to use and scratch memory to reuse.
+//! packed rows. [`PocketOp`] makes tract type and order them. A plan runs them in that order, and gives them a
+//! [`RunContext`] with the kernel to use, and buffers that are kept from run to run.
 
 pub mod attention;
 pub mod build;
@@ -20,6 +20,7 @@ use std::sync::Arc;
 use tract_onnx::tract_hir::internal::*;
 
 use crate::kernels::{Isa, QuantRows, Team};
+use crate::memory;
 
 /// Scratch memory that operators reuse from node to node and from run to run.
 #[derive(Debug, Default)]
@@ -32,6 +33,14 @@ pub struct Scratch {
     helpers: Vec<Helper>,
     /// Rows between the operators of a layer.
     buffers: [Vec<f32>; 2],
+    /// Boundaries of the sequences of a block.
+    boundaries: Vec<usize>,
+    /// Which rows count in a mean.
+    keep: Vec<u8>,
+    /// Rows whose scores over the vocabulary are wanted.
+    picked: Vec<f32>,
+    /// Values of a [`map::Map`] on a row.
+    registers: Vec<Vec<f32>>,
 }
 
 /// One thread's share of attention.
@@ -45,14 +54,14 @@ struct Helper {
 impl Scratch {
     /// Two buffers of at least these sizes, which hold anything; [`give`](Self::give) them back. They grow only: what
     /// a buffer grows by is zeroed, and it changes hands many times a run.
-    fn take(&mut self, sizes: [usize; 2]) -> [Vec<f32>; 2] {
+    fn take(&mut self, sizes: [usize; 2]) -> crate::Result<[Vec<f32>; 2]> {
         let mut buffers = std::mem::take(&mut self.buffers);
         for (b, size) in buffers.iter_mut().zip(sizes) {
             if b.len() < size {
-                b.resize(size, 0.0);
+                memory::resize(b, size, 0.0)?;
             }
         }
-        buffers
+        Ok(buffers)
     }
 
     fn give(&mut self, buffers: [Vec<f32>; 2]) {
@@ -68,6 +77,79 @@ pub struct RunContext<'a> {
     pub team: &'a mut Team,
     /// Reused memory.
     pub scratch: &'a mut Scratch,
+}
+
+/// What an operator reads: rows of floats that another one wrote, or a vector of the batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Value<'a> {
+    shape: &'a [usize],
+    data: Data<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Data<'a> {
+    Floats(&'a [f32]),
+    Integers(&'a [i64]),
+    /// Where each sequence starts, and the end of the last.
+    Boundaries(&'a [usize]),
+}
+
+impl<'a> Value<'a> {
+    /// A vector of the batch: ids, types, mask, picks. `shape` is its length.
+    pub fn integers(shape: &'a [usize; 1], data: &'a [i64]) -> Value<'a> {
+        Value { shape, data: Data::Integers(data) }
+    }
+
+    /// Where each sequence starts, and the end of the last: from 0 on, not falling. `shape` is their number.
+    pub fn boundaries(shape: &'a [usize; 1], data: &'a [usize]) -> Value<'a> {
+        Value { shape, data: Data::Boundaries(data) }
+    }
+
+    /// Rows, then channels.
+    pub fn shape(&self) -> &'a [usize] {
+        self.shape
+    }
+}
+
+/// What an operator writes: rows of floats, in memory that grows only.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    shape: TVec<usize>,
+    data: Vec<f32>,
+}
+
+impl Buffer {
+    /// Becomes a tensor of `shape`, which holds anything until `f` has written it.
+    ///
+    /// # Errors
+    /// `ResourceExhausted`; those of `f`.
+    pub fn fill(
+        &mut self,
+        shape: &[usize],
+        f: impl FnOnce(&mut [f32]) -> TractResult<()>,
+    ) -> TractResult<()> {
+        let n = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).context("a tensor is too large")?;
+        if self.data.len() < n {
+            memory::resize(&mut self.data, n, 0.0)?;
+        }
+        self.shape.clear();
+        self.shape.extend_from_slice(shape);
+        f(&mut self.data[..n])
+    }
+
+    /// What it holds.
+    pub fn value(&self) -> Value<'_> {
+        let n = self.shape.iter().product();
+        Value { shape: &self.shape, data: Data::Floats(self.data.get(..n).unwrap_or_default()) }
+    }
+
+    /// Gives back the memory beyond `most` bytes.
+    pub fn trim(&mut self, most: usize) {
+        if self.data.capacity() > most / size_of::<f32>() {
+            memory::release(&mut self.data);
+            self.shape.clear();
+        }
+    }
 }
 
 /// An operator over packed rows. Immutable and shared by all threads.
@@ -91,7 +173,7 @@ pub trait Operator: std::any::Any + Debug + Send + Sync + 'static {
     }
 
     /// Computes the output.
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor>;
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()>;
 }
 
 /// An [`Operator`] inside a tract graph.
@@ -117,12 +199,8 @@ impl Op for PocketOp {
 impl EvalOp for PocketOp {
     not_out_of_plan!();
 
-    fn eval(&self, _ctx: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        // Only a run of tract's own reaches this; ours go through `Operator::run` with a shared scratch.
-        let mut scratch = Scratch::default();
-        let mut ctx = RunContext { isa: Isa::best(), team: &mut Team::new(1), scratch: &mut scratch };
-        let refs: TVec<&Tensor> = inputs.iter().map(|v| &**v).collect();
-        Ok(tvec!(self.0.run(&mut ctx, &refs)?.into_tvalue()))
+    fn eval(&self, _ctx: &EvalContext, _inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        bail!("operators of PocketBERT run in a plan of PocketBERT")
     }
 }
 
@@ -164,21 +242,20 @@ impl tract_onnx::tract_hir::ops::expandable::Expansion for PocketOp {
     }
 }
 
-/// The elements of an f32 tensor.
-pub(crate) fn f32s(t: &Tensor) -> TractResult<&[f32]> {
-    t.try_as_plain_ram()?.as_slice::<f32>()
+/// The elements of floats.
+pub(crate) fn f32s(t: Value<'_>) -> TractResult<&[f32]> {
+    match t.data {
+        Data::Floats(x) => Ok(x),
+        _ => bail!("integers where floats are expected"),
+    }
 }
 
-/// The elements of an i64 tensor.
-pub(crate) fn i64s(t: &Tensor) -> TractResult<&[i64]> {
-    t.try_as_plain_ram()?.as_slice::<i64>()
-}
-
-/// A new f32 tensor filled by `f`.
-pub(crate) fn new_f32(shape: &[usize], f: impl FnOnce(&mut [f32]) -> TractResult<()>) -> TractResult<Tensor> {
-    let mut t = Tensor::zero::<f32>(shape)?;
-    f(t.try_as_plain_ram_mut()?.as_slice_mut::<f32>()?)?;
-    Ok(t)
+/// The elements of a vector of the batch.
+pub(crate) fn i64s(t: Value<'_>) -> TractResult<&[i64]> {
+    match t.data {
+        Data::Integers(x) => Ok(x),
+        _ => bail!("something else where ids, types, a mask or picks are expected"),
+    }
 }
 
 /// The first input's shape with `channels` as its last dimension.
@@ -189,12 +266,11 @@ pub(crate) fn with_channels(inputs: &[&[TDim]], channels: usize) -> TractResult<
     Ok(shape)
 }
 
-/// Sequence boundaries as sizes, checked: they start at 0, do not decrease and end at `rows`.
-pub(crate) fn boundaries(offsets: &Tensor, rows: usize) -> TractResult<Vec<usize>> {
-    let o: Vec<usize> = i64s(offsets)?
-        .iter()
-        .map(|&x| usize::try_from(x).context("a negative offset"))
-        .collect::<TractResult<_>>()?;
+/// Sequence boundaries, checked: they end at `rows`.
+pub(crate) fn boundaries(offsets: Value<'_>, rows: usize) -> TractResult<&[usize]> {
+    let Data::Boundaries(o) = offsets.data else {
+        bail!("something else where sequence offsets are expected")
+    };
     ensure!(
         o.first() == Some(&0) && o.last() == Some(&rows) && o.is_sorted(),
         "sequence offsets must rise from 0 to the number of rows"

@@ -3,7 +3,7 @@
 use tract_onnx::tract_hir::internal::*;
 
 use super::rows::rows;
-use super::{Operator, RunContext, f32s, new_f32, over_rows};
+use super::{Buffer, Operator, RunContext, Value, f32s, over_rows};
 use crate::kernels;
 
 /// `(x + residual - mean) / sqrt(variance + epsilon) * gamma + beta`.
@@ -26,11 +26,11 @@ impl Operator for LayerNorm {
         true
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
         ensure!(c == self.gamma.len(), "layer norm does not fit its input");
-        let residual = inputs.get(1).map(|t| f32s(t)).transpose()?;
-        new_f32(inputs[0].shape(), |out| self.apply(ctx, x, residual, out))
+        let residual = inputs.get(1).map(|t| f32s(*t)).transpose()?;
+        out.fill(inputs[0].shape(), |out| self.apply(ctx, x, residual, out))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use tract_onnx::tract_hir::internal::*;
 
-use super::{Operator, RunContext, boundaries, f32s, i64s, new_f32, with_channels};
+use super::{Buffer, Operator, RunContext, Value, boundaries, f32s, i64s, with_channels};
 use crate::kernels;
+use crate::memory;
 
 /// The first token's row of each sequence.
 #[derive(Debug)]
@@ -18,10 +19,10 @@ impl Operator for SelectFirst {
         pooled_shape(inputs)
     }
 
-    fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, _: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
         let o = boundaries(inputs[1], x.len() / c)?;
-        new_f32(&[o.len() - 1, c], |out| {
+        out.fill(&[o.len() - 1, c], |out| {
             for (out, w) in out.chunks_exact_mut(c).zip(o.windows(2)) {
                 ensure!(w[0] < w[1], "an empty sequence has no first token");
                 out.copy_from_slice(&x[w[0] * c..(w[0] + 1) * c]);
@@ -45,18 +46,19 @@ impl Operator for MeanPool {
         pooled_shape(inputs)
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
         let o = boundaries(inputs[1], x.len() / c)?;
         let mask = i64s(inputs[2])?;
         ensure!(mask.len() == x.len() / c, "the mask has another length than the rows");
-        let types = inputs.get(3).map(|t| i64s(t)).transpose()?;
+        let types = inputs.get(3).map(|t| i64s(*t)).transpose()?;
         ensure!(types.is_none_or(|t| t.len() == mask.len()), "the types have another length than the rows");
+        let keep = &mut ctx.scratch.keep;
         let counts = |t: usize| mask[t] != 0 && types.is_none_or(|ty| ty[t] == 1);
-        new_f32(&[o.len() - 1, c], |out| {
+        out.fill(&[o.len() - 1, c], |out| {
             for (out, w) in out.chunks_exact_mut(c).zip(o.windows(2)) {
-                let keep: Vec<u8> = (w[0]..w[1]).map(|t| u8::from(counts(t))).collect();
-                kernels::mean_pool(ctx.isa, &x[w[0] * c..w[1] * c], c, Some(&keep), out)?;
+                memory::refill(keep, (w[0]..w[1]).map(|t| u8::from(counts(t))))?;
+                kernels::mean_pool(ctx.isa, &x[w[0] * c..w[1] * c], c, Some(keep), out)?;
             }
             Ok(())
         })
@@ -76,9 +78,9 @@ impl Operator for L2Normalize {
         true
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
-        new_f32(inputs[0].shape(), |out| {
+        out.fill(inputs[0].shape(), |out| {
             out.copy_from_slice(x);
             Ok(kernels::l2_normalize(ctx.isa, out, c)?)
         })
@@ -107,14 +109,14 @@ impl Operator for Columns {
         with_channels(inputs, self.length)
     }
 
-    fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, _: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
         ensure!(self.start + self.length <= c, "columns past the end of the rows");
         let mut shape: TVec<usize> = inputs[0].shape().into();
         if let Some(last) = shape.last_mut() {
             *last = self.length;
         }
-        new_f32(&shape, |out| {
+        out.fill(&shape, |out| {
             for (o, x) in out.chunks_exact_mut(self.length).zip(x.chunks_exact(c)) {
                 o.copy_from_slice(&x[self.start..self.start + self.length]);
             }
@@ -137,11 +139,11 @@ impl Operator for Flatten {
         Ok(s[..s.len().saturating_sub(1)].iter().cloned().collect())
     }
 
-    fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, _: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let x = f32s(inputs[0])?;
         let s = inputs[0].shape();
         ensure!(s.last() == Some(&1), "only rows of one channel are flattened");
-        new_f32(&s[..s.len() - 1], |out| {
+        out.fill(&s[..s.len() - 1], |out| {
             out.copy_from_slice(x);
             Ok(())
         })
@@ -161,8 +163,12 @@ impl Operator for Identity {
         true
     }
 
-    fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
-        Ok(inputs[0].clone())
+    fn run(&self, _: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
+        let x = f32s(inputs[0])?;
+        out.fill(inputs[0].shape(), |out| {
+            out.copy_from_slice(x);
+            Ok(())
+        })
     }
 }
 
@@ -179,10 +185,10 @@ impl Operator for Add {
         true
     }
 
-    fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, _: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (a, b) = (f32s(inputs[0])?, f32s(inputs[1])?);
         ensure!(a.len() == b.len(), "added tensors differ in size");
-        new_f32(inputs[0].shape(), |out| {
+        out.fill(inputs[0].shape(), |out| {
             for ((o, a), b) in out.iter_mut().zip(a).zip(b) {
                 *o = a + b;
             }
@@ -209,10 +215,10 @@ impl Operator for Channels {
         true
     }
 
-    fn run(&self, _: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, _: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, c) = rows(inputs[0])?;
         ensure!(c == self.values.len(), "a constant per channel does not fit the rows");
-        new_f32(inputs[0].shape(), |out| {
+        out.fill(inputs[0].shape(), |out| {
             for (o, x) in out.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
                 for ((o, x), v) in o.iter_mut().zip(x).zip(&self.values) {
                     *o = if self.multiply { x * v } else { x + v };
@@ -224,7 +230,7 @@ impl Operator for Channels {
 }
 
 /// The elements and the row width of a tensor of rows.
-pub(super) fn rows(t: &Tensor) -> TractResult<(&[f32], usize)> {
+pub(super) fn rows(t: Value<'_>) -> TractResult<(&[f32], usize)> {
     let c = *t.shape().last().context("a scalar where rows are expected")?;
     ensure!(c > 0, "rows without channels");
     Ok((f32s(t)?, c))

@@ -3,8 +3,9 @@
 use tract_onnx::tract_hir::internal::*;
 
 use super::rows::rows;
-use super::{Operator, RunContext, i64s, new_f32, over_rows};
+use super::{Buffer, Operator, RunContext, Value, i64s, over_rows};
 use crate::kernels::{self, ActQuant};
+use crate::memory;
 use crate::model::tensor::Tensor as Constant;
 
 /// Scores of the vocabulary for the tokens that the run picks: their rows, quantized per token, times the rows
@@ -36,21 +37,23 @@ impl Operator for Unembed {
         Ok(tvec!(picks.clone(), self.table.shape[0].to_dim()))
     }
 
-    fn run(&self, ctx: &mut RunContext, inputs: &[&Tensor]) -> TractResult<Tensor> {
+    fn run(&self, ctx: &mut RunContext, inputs: &[Value], out: &mut Buffer) -> TractResult<()> {
         let (x, k) = rows(inputs[0])?;
         let (n, c) = (self.table.shape[0], self.table.shape[1]);
         ensure!(k == c, "the table has another number of channels than the rows");
         let picks = i64s(inputs[1])?;
-        let mut picked = Vec::with_capacity(picks.len() * k);
+        let picked = &mut ctx.scratch.picked;
+        picked.clear();
+        memory::reserve(picked, picks.len().checked_mul(k).context("too many picks")?)?;
         for &p in picks {
             let row = usize::try_from(p).ok().and_then(|p| x.chunks_exact(k).nth(p));
             picked.extend_from_slice(row.context("a pick is outside the rows")?);
         }
         let table = kernels::pack::as_i8(self.table.bytes());
         let quantized = &mut ctx.scratch.rows;
-        kernels::quantize_rows(ctx.isa, &picked, picks.len(), k, None, None, &ActQuant::PerToken, quantized)?;
+        kernels::quantize_rows(ctx.isa, picked, picks.len(), k, None, None, &ActQuant::PerToken, quantized)?;
         let (isa, quantized) = (ctx.isa, &*quantized);
-        new_f32(&[picks.len(), n], |out| {
+        out.fill(&[picks.len(), n], |out| {
             for (row, out) in out.chunks_exact_mut(n).enumerate() {
                 over_rows(ctx.team, 2048, out, 1, |first, part| {
                     let last = first + part.len();

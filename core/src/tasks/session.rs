@@ -186,8 +186,7 @@ pub(super) fn run_stream<E: Borrow<Encoding>>(
                 next = Some(e);
                 break;
             }
-            let types: Vec<i64> = one.type_ids.iter().map(|&t| i64::from(t)).collect();
-            batch.push(one.ids.iter().map(|&i| i64::from(i)), Some(&types), None);
+            batch.try_push(&one.ids, Some(&one.type_ids))?;
             held.push(e);
         }
         if held.is_empty() {

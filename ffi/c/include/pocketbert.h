@@ -1222,8 +1222,11 @@ typedef struct pocketbert_open_options {
      */
     uint32_t defer_open;
     /*
-     The most bytes that opening and running may allocate at a time for one model; more is
-     `POCKETBERT_RESOURCE_EXHAUSTED`. Mapped weights do not count. 0, the default: no limit of ours.
+     The most bytes that the model may hold: what would take more is `POCKETBERT_RESOURCE_EXHAUSTED` before it
+     allocates, and the model answers on. Counted are a file that is copied into memory, what opening copies out of
+     it, and for each run its values and working memory, which is kept for the next run. Not counted are mapped and
+     borrowed bytes, graph and vocabulary (some megabytes), working memory of further threads of a call, texts,
+     and results. 0, the default: no limit of ours.
      */
     uint64_t memory_limit;
 } pocketbert_open_options;
@@ -1755,18 +1758,12 @@ extern "C" {
 
 /*
  Fills in the defaults: every head, no question.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analyze_options_default(struct pocketbert_analyze_options *options);
 
 /*
  Asks heads about one text: `*result`, to be freed with `pocketbert_analysis_free`. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analyze(const struct pocketbert_model *model,
@@ -1777,9 +1774,6 @@ pocketbert_status pocketbert_analyze(const struct pocketbert_model *model,
 
 /*
  Asks heads about `count` texts; each answer is, bit for bit, the one that the text gets alone.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analyze_batch(const struct pocketbert_model *model,
@@ -1790,9 +1784,6 @@ pocketbert_status pocketbert_analyze_batch(const struct pocketbert_model *model,
 
 /*
  Writes how many answers there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analysis_count(const struct pocketbert_analysis *result,
@@ -1800,9 +1791,6 @@ pocketbert_status pocketbert_analysis_count(const struct pocketbert_analysis *re
 
 /*
  Writes answer `item`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analysis_get(const struct pocketbert_analysis *result,
@@ -1812,9 +1800,6 @@ pocketbert_status pocketbert_analysis_get(const struct pocketbert_analysis *resu
 /*
  Writes the name of head `head` in answer `item` (good until the result is freed) and its task (a `pocketbert_task`),
  which says which of the next functions gives its answer.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analysis_head(const struct pocketbert_analysis *result,
@@ -1825,9 +1810,6 @@ pocketbert_status pocketbert_analysis_head(const struct pocketbert_analysis *res
 
 /*
  Makes a result of one item of a head that classifies: `*answer`, to be freed like any other.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analysis_classification(const struct pocketbert_analysis *result,
@@ -1837,9 +1819,6 @@ pocketbert_status pocketbert_analysis_classification(const struct pocketbert_ana
 
 /*
  The same of a head that tags.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analysis_tags(const struct pocketbert_analysis *result,
@@ -1849,9 +1828,6 @@ pocketbert_status pocketbert_analysis_tags(const struct pocketbert_analysis *res
 
 /*
  The same of a head that makes vectors.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analysis_vectors(const struct pocketbert_analysis *result,
@@ -1861,9 +1837,6 @@ pocketbert_status pocketbert_analysis_vectors(const struct pocketbert_analysis *
 
 /*
  The same of a head that answers questions.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_analysis_answers(const struct pocketbert_analysis *result,
@@ -1878,9 +1851,6 @@ pocketbert_status pocketbert_analysis_free(struct pocketbert_analysis *result);
 
 /*
  Fills in the defaults: one answer of at most 30 tokens, in whole words.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_answer_options_default(struct pocketbert_answer_options *options);
@@ -1888,9 +1858,6 @@ pocketbert_status pocketbert_answer_options_default(struct pocketbert_answer_opt
 /*
  Answers one question from a context of any length: `*result`, to be freed with `pocketbert_answers_free`. `options`
  may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_answer(const struct pocketbert_model *model,
@@ -1903,9 +1870,6 @@ pocketbert_status pocketbert_answer(const struct pocketbert_model *model,
 
 /*
  Answers `count` questions, each from its own context.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_answer_batch(const struct pocketbert_model *model,
@@ -1917,9 +1881,6 @@ pocketbert_status pocketbert_answer_batch(const struct pocketbert_model *model,
 
 /*
  Writes how many items there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_answers_count(const struct pocketbert_answers *result,
@@ -1927,9 +1888,6 @@ pocketbert_status pocketbert_answers_count(const struct pocketbert_answers *resu
 
 /*
  Writes what was found for question `item`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_answers_get(const struct pocketbert_answers *result,
@@ -1938,9 +1896,6 @@ pocketbert_status pocketbert_answers_get(const struct pocketbert_answers *result
 
 /*
  Writes answer number `rank` to question `item`; 0 is the best.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_answers_span(const struct pocketbert_answers *result,
@@ -1955,27 +1910,18 @@ pocketbert_status pocketbert_answers_free(struct pocketbert_answers *result);
 
 /*
  Fills in the defaults: one thread, the fastest kernels, never stopped.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_call_options_default(struct pocketbert_call_options *options);
 
 /*
  Fills in the defaults.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_window_options_default(struct pocketbert_window_options *options);
 
 /*
  Makes a token: `*token`, to be freed with `pocketbert_cancel_free`. At most 256 exist at a time.
-
- # Safety
- `token` is good for writing.
  */
 POCKETBERT_MUST_USE pocketbert_status pocketbert_cancel_new(struct pocketbert_cancel **token);
 
@@ -2002,9 +1948,6 @@ pocketbert_status pocketbert_cancel_free(struct pocketbert_cancel *token);
 
 /*
  Fills in the defaults: all labels, as the bundle says.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_classify_options_default(struct pocketbert_classify_options *options);
@@ -2012,9 +1955,6 @@ pocketbert_status pocketbert_classify_options_default(struct pocketbert_classify
 /*
  Classifies one text: `*result`, to be freed with `pocketbert_classification_free`. Empty text has an answer like any
  other. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_classify(const struct pocketbert_model *model,
@@ -2026,9 +1966,6 @@ pocketbert_status pocketbert_classify(const struct pocketbert_model *model,
 /*
  Classifies `count` texts, or with `pairs` (which may be NULL) as many pairs of texts that the model reads together;
  each answer is, bit for bit, the one that the text gets alone. With no text the result has no answer.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_classify_batch(const struct pocketbert_model *model,
@@ -2040,9 +1977,6 @@ pocketbert_status pocketbert_classify_batch(const struct pocketbert_model *model
 
 /*
  Writes how many answers there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_classification_count(const struct pocketbert_classification *result,
@@ -2050,9 +1984,6 @@ pocketbert_status pocketbert_classification_count(const struct pocketbert_classi
 
 /*
  Writes answer `item`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_classification_get(const struct pocketbert_classification *result,
@@ -2061,9 +1992,6 @@ pocketbert_status pocketbert_classification_get(const struct pocketbert_classifi
 
 /*
  Writes label number `rank` of answer `item`; 0 is the most probable.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_classification_label(const struct pocketbert_classification *result,
@@ -2099,9 +2027,6 @@ const char *pocketbert_kernel_name(int32_t kernel);
 /*
  Writes facts of the library, the CPU and the process as JSON: version, kernels, memory, handles. `*text`, to be freed
  with `pocketbert_string_free`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_diagnostics(struct pocketbert_string **text);
@@ -2109,9 +2034,6 @@ pocketbert_status pocketbert_diagnostics(struct pocketbert_string **text);
 /*
  Writes facts of a model as JSON: what it is, its heads and outputs, and which kernels really ran in each operator of
  one run on one token. `*text`, to be freed with `pocketbert_string_free`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_diagnostics(const struct pocketbert_model *model,
@@ -2120,9 +2042,6 @@ pocketbert_status pocketbert_model_diagnostics(const struct pocketbert_model *mo
 /*
  Writes how a mask is spelled in texts for `pocketbert_fill_mask`, such as `[MASK]`: `*text`, to be freed with
  `pocketbert_string_free`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_mask_token(const struct pocketbert_model *model,
@@ -2159,9 +2078,6 @@ void pocketbert_error_clear(void);
 
 /*
  Fills in the defaults: five candidates from the whole vocabulary.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_fill_mask_options_default(struct pocketbert_fill_mask_options *options);
@@ -2169,9 +2085,6 @@ pocketbert_status pocketbert_fill_mask_options_default(struct pocketbert_fill_ma
 /*
  Fills the masks of one text, each for itself: `*result`, to be freed with `pocketbert_mask_fill_free`. What a mask is
  spelled like, `pocketbert_mask_token` says. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_fill_mask(const struct pocketbert_model *model,
@@ -2182,9 +2095,6 @@ pocketbert_status pocketbert_fill_mask(const struct pocketbert_model *model,
 
 /*
  Fills the masks of `count` texts; each answer is, bit for bit, the one that the text gets alone.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_fill_mask_batch(const struct pocketbert_model *model,
@@ -2195,9 +2105,6 @@ pocketbert_status pocketbert_fill_mask_batch(const struct pocketbert_model *mode
 
 /*
  Writes how many answers there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_mask_fill_count(const struct pocketbert_mask_fill *result,
@@ -2205,9 +2112,6 @@ pocketbert_status pocketbert_mask_fill_count(const struct pocketbert_mask_fill *
 
 /*
  Writes answer `item`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_mask_fill_get(const struct pocketbert_mask_fill *result,
@@ -2216,9 +2120,6 @@ pocketbert_status pocketbert_mask_fill_get(const struct pocketbert_mask_fill *re
 
 /*
  Writes the bytes of mask `mask` of text `item`, and how many candidates it has.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_mask_fill_mask(const struct pocketbert_mask_fill *result,
@@ -2229,9 +2130,6 @@ pocketbert_status pocketbert_mask_fill_mask(const struct pocketbert_mask_fill *r
 
 /*
  Writes candidate number `rank` for mask `mask` of text `item`; 0 is the most probable.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_mask_fill_candidate(const struct pocketbert_mask_fill *result,
@@ -2251,9 +2149,6 @@ pocketbert_status pocketbert_mask_fill_free(struct pocketbert_mask_fill *result)
  Writes the output's rows, one per token or one per sequence, to `values`, and how many numbers that are to `*count`.
  If `capacity` is less, nothing is written and the status is `POCKETBERT_INVALID_ARGUMENT`; the message says what is
  needed. `call_options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_run_ids(const struct pocketbert_model *model,
@@ -2272,9 +2167,6 @@ pocketbert_status pocketbert_run_ids(const struct pocketbert_model *model,
  Sends lines up to `level` (a `pocketbert_log_level`) to `log`, for the whole process; NULL, as at first, sends them
  nowhere. When it returns, the function that was set before is running nowhere and never runs again, so its context
  may be freed. `POCKETBERT_FAILED_PRECONDITION` from inside a log function.
-
- # Safety
- `log` may be called with `context` on any thread until another one is set.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_set_log(int32_t level,
@@ -2284,9 +2176,6 @@ pocketbert_status pocketbert_set_log(int32_t level,
 /*
  Writes the numbers of all tasks of a model that were asked so far, in `format` (a `pocketbert_metrics_format`):
  `*text`, to be freed with `pocketbert_string_free`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_metrics(const struct pocketbert_model *model,
@@ -2296,9 +2185,6 @@ pocketbert_status pocketbert_model_metrics(const struct pocketbert_model *model,
 /*
  Begins (`enabled` not 0, as at first) or stops counting for `task` and `head` (NULL for the bundle's choice), and sets
  below which probability an answer counts as one of low confidence (0 to 1; at first 0.5).
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_count(const struct pocketbert_model *model,
@@ -2311,9 +2197,6 @@ pocketbert_status pocketbert_model_count(const struct pocketbert_model *model,
  Compares what comes in with the bundle's baseline for `task` and `head` (NULL for the bundle's choice), in windows of
  `window` texts (0 for the default), and calls `on_drift` for each that differs. Once per task and head;
  `POCKETBERT_FAILED_PRECONDITION` after that, `POCKETBERT_NOT_FOUND` if the bundle has no baseline for it.
-
- # Safety
- `on_drift` may be called with `context` until the model is closed and its last call is over.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_watch_drift(const struct pocketbert_model *model,
@@ -2325,27 +2208,18 @@ pocketbert_status pocketbert_model_watch_drift(const struct pocketbert_model *mo
 
 /*
  Fills in the defaults: mapped, checked, opened at once, no limit.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_open_options_default(struct pocketbert_open_options *options);
 
 /*
  Fills in the size, and zero elsewhere.
-
- # Safety
- `loader` is good for writing.
  */
 POCKETBERT_MUST_USE pocketbert_status pocketbert_loader_default(struct pocketbert_loader *loader);
 
 /*
  Opens the model at `path` (UTF-8 or the system's bytes; a `.pbert` bundle, an `.onnx` file, or a folder with both
  `model*.onnx` and `tokenizer.json`): `*model`, to be closed with `pocketbert_model_close`. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_open(const char *path,
@@ -2354,9 +2228,6 @@ pocketbert_status pocketbert_model_open(const char *path,
 
 /*
  Opens a bundle from memory, which is copied.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_open_bytes(const uint8_t *bytes,
@@ -2369,9 +2240,6 @@ pocketbert_status pocketbert_model_open_bytes(const uint8_t *bytes,
  it. The bytes must stay readable and unchanged until `release` (NULL for memory that always stays) is called with
  `context`: once, when the model is closed and its last call is over, on the thread that does the last of it. If
  opening fails, `release` is called before this function returns, unless an argument is refused.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_open_borrowed(const uint8_t *bytes,
@@ -2385,9 +2253,6 @@ pocketbert_status pocketbert_model_open_borrowed(const uint8_t *bytes,
  Opens the bundle in `length` bytes at `offset` of an open regular file, such as an uncompressed asset of an Android
  package. The file position is neither used nor moved; the descriptor stays the caller's and may be closed
  afterwards. `POCKETBERT_UNIMPLEMENTED` on systems without descriptors (Windows).
-
- # Safety
- The rules at the top of the header; `fd` is open.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_open_fd(int32_t fd,
@@ -2398,9 +2263,6 @@ pocketbert_status pocketbert_model_open_fd(int32_t fd,
 
 /*
  Opens a bundle that `loader` reads into memory.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_open_loader(const struct pocketbert_loader *loader,
@@ -2415,9 +2277,6 @@ pocketbert_status pocketbert_model_close(struct pocketbert_model *model);
 
 /*
  Writes a `pocketbert_load_state` to `*state`. Does not wait for a thread that opens the model.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_state(const struct pocketbert_model *model,
@@ -2431,9 +2290,6 @@ POCKETBERT_MUST_USE pocketbert_status pocketbert_model_load(const struct pocketb
 /*
  Answers something short with `task` (a `pocketbert_task`) and its head `head` (NULL for the bundle's choice), so that
  the next call is a warm one.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_prewarm(const struct pocketbert_model *model,
@@ -2442,9 +2298,6 @@ pocketbert_status pocketbert_model_prewarm(const struct pocketbert_model *model,
 
 /*
  Writes the model's facts; opens it if need be.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_get_facts(const struct pocketbert_model *model,
@@ -2452,9 +2305,6 @@ pocketbert_status pocketbert_model_get_facts(const struct pocketbert_model *mode
 
 /*
  Writes the facts of head `index` of a bundle.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_get_head(const struct pocketbert_model *model,
@@ -2463,9 +2313,6 @@ pocketbert_status pocketbert_model_get_head(const struct pocketbert_model *model
 
 /*
  Writes label `index` of head `head`: a string that lives until the model is closed.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_get_label(const struct pocketbert_model *model,
@@ -2475,9 +2322,6 @@ pocketbert_status pocketbert_model_get_label(const struct pocketbert_model *mode
 
 /*
  Writes the facts of output `index` of the graph.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_model_get_output(const struct pocketbert_model *model,
@@ -2506,9 +2350,6 @@ pocketbert_status pocketbert_model_trim(const struct pocketbert_model *model);
 
 /*
  Fills in the defaults: all documents.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_rerank_options_default(struct pocketbert_rerank_options *options);
@@ -2516,9 +2357,6 @@ pocketbert_status pocketbert_rerank_options_default(struct pocketbert_rerank_opt
 /*
  Ranks `count` documents by a query, the best first, of equals the earlier one: `*result`, to be freed with
  `pocketbert_ranking_free`. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_rerank(const struct pocketbert_model *model,
@@ -2531,9 +2369,6 @@ pocketbert_status pocketbert_rerank(const struct pocketbert_model *model,
 
 /*
  Writes how many there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_ranking_count(const struct pocketbert_ranking *ranking,
@@ -2542,9 +2377,6 @@ pocketbert_status pocketbert_ranking_count(const struct pocketbert_ranking *rank
 /*
  Writes the index, among what was given, of number `rank`, and its score: a cosine, a probability that the query
  entails the document, or the value of the model's head. 0 is the best.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_ranking_get(const struct pocketbert_ranking *ranking,
@@ -2565,9 +2397,6 @@ const char *pocketbert_status_name(int32_t status);
 
 /*
  Writes where the text is. It ends in NUL, and is good until the string is freed.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_string_get(const struct pocketbert_string *string,
@@ -2580,18 +2409,12 @@ pocketbert_status pocketbert_string_free(struct pocketbert_string *string);
 
 /*
  Fills in the defaults: three sentences.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_summary_options_default(struct pocketbert_summary_options *options);
 
 /*
  Picks the main sentences of one text: `*result`, to be freed with `pocketbert_summary_free`. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_summarize(const struct pocketbert_model *model,
@@ -2602,9 +2425,6 @@ pocketbert_status pocketbert_summarize(const struct pocketbert_model *model,
 
 /*
  Picks the main sentences of each of `count` texts.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_summarize_batch(const struct pocketbert_model *model,
@@ -2615,9 +2435,6 @@ pocketbert_status pocketbert_summarize_batch(const struct pocketbert_model *mode
 
 /*
  Writes how many summaries there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_summary_count(const struct pocketbert_summary *result,
@@ -2625,9 +2442,6 @@ pocketbert_status pocketbert_summary_count(const struct pocketbert_summary *resu
 
 /*
  Writes how many sentences summary `item` has, and of how many in the text.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_summary_get(const struct pocketbert_summary *result,
@@ -2637,9 +2451,6 @@ pocketbert_status pocketbert_summary_get(const struct pocketbert_summary *result
 
 /*
  Writes sentence `index` of summary `item`; they are in the order of the text.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_summary_sentence(const struct pocketbert_summary *result,
@@ -2654,17 +2465,11 @@ pocketbert_status pocketbert_summary_free(struct pocketbert_summary *result);
 
 /*
  Fills in the defaults: words by their first token, `O` left out.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE pocketbert_status pocketbert_tag_options_default(struct pocketbert_tag_options *options);
 
 /*
  Tags one text: `*result`, to be freed with `pocketbert_tags_free`. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tag(const struct pocketbert_model *model,
@@ -2675,9 +2480,6 @@ pocketbert_status pocketbert_tag(const struct pocketbert_model *model,
 
 /*
  Tags `count` texts; each answer is, bit for bit, the one that the text gets alone.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tag_batch(const struct pocketbert_model *model,
@@ -2688,9 +2490,6 @@ pocketbert_status pocketbert_tag_batch(const struct pocketbert_model *model,
 
 /*
  Tags one text that is split into `count` words already; each entity says which words it has.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tag_words(const struct pocketbert_model *model,
@@ -2701,9 +2500,6 @@ pocketbert_status pocketbert_tag_words(const struct pocketbert_model *model,
 
 /*
  Writes how many answers there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tags_count(const struct pocketbert_tags *result,
@@ -2711,9 +2507,6 @@ pocketbert_status pocketbert_tags_count(const struct pocketbert_tags *result,
 
 /*
  Writes answer `item`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tags_get(const struct pocketbert_tags *result,
@@ -2722,9 +2515,6 @@ pocketbert_status pocketbert_tags_get(const struct pocketbert_tags *result,
 
 /*
  Writes span `index` of answer `item`; they are in the order of the text and do not overlap.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tags_entity(const struct pocketbert_tags *result,
@@ -2739,9 +2529,6 @@ pocketbert_status pocketbert_tags_free(struct pocketbert_tags *result);
 
 /*
  Fills in the defaults: what a task gives to the model.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tokenize_options_default(struct pocketbert_tokenize_options *options);
@@ -2749,9 +2536,6 @@ pocketbert_status pocketbert_tokenize_options_default(struct pocketbert_tokenize
 /*
  Tokenises a text, or with `pair` not NULL a pair: `*tokens`, to be freed with `pocketbert_tokens_free`. `options` may be
  NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tokenize(const struct pocketbert_model *model,
@@ -2764,9 +2548,6 @@ pocketbert_status pocketbert_tokenize(const struct pocketbert_model *model,
 
 /*
  Writes where all tokens are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tokens_get(const struct pocketbert_tokens *tokens,
@@ -2774,9 +2555,6 @@ pocketbert_status pocketbert_tokens_get(const struct pocketbert_tokens *tokens,
 
 /*
  Writes token `index` as the vocabulary spells it: a string that is good until the tokens are freed.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_tokens_spelling(const struct pocketbert_tokens *tokens,
@@ -2790,18 +2568,12 @@ pocketbert_status pocketbert_tokens_free(struct pocketbert_tokens *tokens);
 
 /*
  Fills in the defaults: all dimensions in f32, as the bundle says.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_embed_options_default(struct pocketbert_embed_options *options);
 
 /*
  Makes the vector of one text: `*result`, to be freed with `pocketbert_vectors_free`. `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_embed(const struct pocketbert_model *model,
@@ -2812,9 +2584,6 @@ pocketbert_status pocketbert_embed(const struct pocketbert_model *model,
 
 /*
  Makes the vectors of `count` texts; each is, bit for bit, the one that the text gets alone.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_embed_batch(const struct pocketbert_model *model,
@@ -2825,9 +2594,6 @@ pocketbert_status pocketbert_embed_batch(const struct pocketbert_model *model,
 
 /*
  Writes how many vectors there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_count(const struct pocketbert_vectors *vectors,
@@ -2835,9 +2601,6 @@ pocketbert_status pocketbert_vectors_count(const struct pocketbert_vectors *vect
 
 /*
  Writes what vector `index` is.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_get(const struct pocketbert_vectors *vectors,
@@ -2847,9 +2610,6 @@ pocketbert_status pocketbert_vectors_get(const struct pocketbert_vectors *vector
 /*
  Writes the numbers of vector `index` as floats to `values`, which has room for `capacity`. Too little room is
  `POCKETBERT_INVALID_ARGUMENT`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_values(const struct pocketbert_vectors *vectors,
@@ -2861,9 +2621,6 @@ pocketbert_status pocketbert_vectors_values(const struct pocketbert_vectors *vec
  Writes to `*size` how many bytes vector `index` takes when it is stored, and with `bytes` not NULL the bytes
  (little-endian, the same on every CPU). If `capacity` is less than that, nothing is written and the status is
  `POCKETBERT_INVALID_ARGUMENT`; so ask with `bytes` of NULL first.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_store(const struct pocketbert_vectors *vectors,
@@ -2875,9 +2632,6 @@ pocketbert_status pocketbert_vectors_store(const struct pocketbert_vectors *vect
 /*
  Reads `count` stored vectors, one after another in `length` bytes, which are checked: `*vectors`, to be freed with
  `pocketbert_vectors_free`. All must have the same size.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_load(const uint8_t *bytes,
@@ -2888,9 +2642,6 @@ pocketbert_status pocketbert_vectors_load(const uint8_t *bytes,
 /*
  Makes the same vectors with their first `dims` dimensions (0: all) in `format` (a `pocketbert_vector_format`):
  `*result`, to be freed with `pocketbert_vectors_free`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_convert(const struct pocketbert_vectors *vectors,
@@ -2901,9 +2652,6 @@ pocketbert_status pocketbert_vectors_convert(const struct pocketbert_vectors *ve
 /*
  Writes the cosine of the angle between vector `a_index` of `a` and vector `b_index` of `b`, -1 to 1.
  `POCKETBERT_INVALID_ARGUMENT` for vectors of different models or dimensions.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_cosine(const struct pocketbert_vectors *a,
@@ -2914,9 +2662,6 @@ pocketbert_status pocketbert_vectors_cosine(const struct pocketbert_vectors *a,
 
 /*
  Writes the scalar product, otherwise as `pocketbert_vectors_cosine`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_dot(const struct pocketbert_vectors *a,
@@ -2928,9 +2673,6 @@ pocketbert_status pocketbert_vectors_dot(const struct pocketbert_vectors *a,
 /*
  Ranks `candidates` by their cosine with vector `index` of `query`, at most `top_k` of them (0: all): `*ranking`, to be
  freed with `pocketbert_ranking_free`.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_vectors_nearest(const struct pocketbert_vectors *query,
@@ -2961,9 +2703,6 @@ const char *pocketbert_build_info(void);
 
 /*
  Fills in the defaults: one label holds, all are listed.
-
- # Safety
- `options` is good for writing.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot_options_default(struct pocketbert_zero_shot_options *options);
@@ -2971,9 +2710,6 @@ pocketbert_status pocketbert_zero_shot_options_default(struct pocketbert_zero_sh
 /*
  Says which of `label_count` labels fit one text: `*result`, to be freed with `pocketbert_zero_shot_labels_free`.
  `options` may be NULL.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot(const struct pocketbert_model *model,
@@ -2986,9 +2722,6 @@ pocketbert_status pocketbert_zero_shot(const struct pocketbert_model *model,
 
 /*
  Says which of the labels fit each of `count` texts; each answer is, bit for bit, the one that the text gets alone.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot_batch(const struct pocketbert_model *model,
@@ -3001,9 +2734,6 @@ pocketbert_status pocketbert_zero_shot_batch(const struct pocketbert_model *mode
 
 /*
  Writes how many answers there are.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot_labels_count(const struct pocketbert_zero_shot_labels *result,
@@ -3011,9 +2741,6 @@ pocketbert_status pocketbert_zero_shot_labels_count(const struct pocketbert_zero
 
 /*
  Writes how many labels answer `item` has, and whether the text was cut for at least one of them (not 0).
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot_labels_get(const struct pocketbert_zero_shot_labels *result,
@@ -3023,9 +2750,6 @@ pocketbert_status pocketbert_zero_shot_labels_get(const struct pocketbert_zero_s
 
 /*
  Writes label number `rank` of answer `item`; 0 is the most probable.
-
- # Safety
- The rules at the top of the header.
  */
 POCKETBERT_MUST_USE
 pocketbert_status pocketbert_zero_shot_labels_label(const struct pocketbert_zero_shot_labels *result,

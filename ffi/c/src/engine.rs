@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pocketbert::error::{Error, Result};
 use pocketbert::metrics::Metrics;
-use pocketbert::model::{Model, Output};
+use pocketbert::model::Model;
 use pocketbert::tasks::{
     Analysis, AnalyzeOptions, Analyzer, AnswerOptions, Answers, CallOptions, Classification, ClassifyOptions,
     EmbedOptions, Embedding, FillMaskOptions, LoadState, LongOptions, MaskFill, MaskFiller, QuestionAnswerer,
@@ -15,7 +15,7 @@ use pocketbert::tasks::{
 };
 use pocketbert::text::{EncodeOptions, Encoding};
 
-use crate::ids::Ids;
+use crate::ids::{Ids, Read};
 
 /// A task's name in C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,8 @@ pub(crate) trait Engine: Send + Sync {
         pair: Option<&str>,
         o: Option<&EncodeOptions>,
     ) -> Result<(Encoding, Vec<String>)>;
-    fn run(&self, ids: &Ids, output: usize, call: &CallOptions) -> Result<Output>;
+    /// Shows `read` the values of an output.
+    fn run(&self, ids: &Ids, output: usize, call: &CallOptions, read: Read) -> Result<()>;
     /// Opens what is not open yet.
     fn load(&self) -> Result<()>;
     /// Answers something short with a task.
@@ -485,11 +486,10 @@ impl Engine for Real {
         Ok((e, names))
     }
 
-    fn run(&self, ids: &Ids, output: usize, call: &CallOptions) -> Result<Output> {
-        let model = self.model()?;
-        let answer = ids.run(model, output, call)?;
+    fn run(&self, ids: &Ids, output: usize, call: &CallOptions, read: Read) -> Result<()> {
+        ids.run(self.model()?, output, call, read)?;
         self.warmed();
-        Ok(answer)
+        Ok(())
     }
 
     fn load(&self) -> Result<()> {

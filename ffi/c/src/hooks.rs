@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pocketbert::error::{Error, ErrorKind, Result};
 use pocketbert::metrics::Metrics;
-use pocketbert::model::{Model, Output, OutputInfo};
+use pocketbert::model::Model;
 use pocketbert::tasks::{
     Analysis, AnalyzeOptions, Answer, AnswerOptions, Answers, CallOptions, Candidate, Classification,
     ClassifyOptions, EmbedOptions, Embedding, Entity, FillMaskOptions, FilledMask, HeadAnalysis, HeadAnswer,
@@ -17,7 +17,7 @@ use pocketbert::tasks::{
 use pocketbert::text::{EncodeOptions, Encoding, Span};
 
 use crate::engine::{Engine, Task};
-use crate::ids::Ids;
+use crate::ids::{Ids, Read};
 
 static FAULT: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -265,14 +265,12 @@ impl Engine for Stub {
         Ok((e, vec![text.to_string()]))
     }
 
-    fn run(&self, _: &Ids, output: usize, call: &CallOptions) -> Result<Output> {
+    fn run(&self, _: &Ids, output: usize, call: &CallOptions, read: Read) -> Result<()> {
         stop(call)?;
         if output > 0 {
             return Err(Error::new(ErrorKind::NotFound, "the model has one output"));
         }
-        let info =
-            OutputInfo { name: "stub".into(), per_token: false, channels: 2, flat: false, picked: false };
-        Ok(Output { info, data: vec![0.5, 1.5] })
+        read(&[0.5, 1.5])
     }
 
     fn load(&self) -> Result<()> {

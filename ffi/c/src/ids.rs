@@ -3,7 +3,7 @@
 use pocketbert::cancel::Stop;
 use pocketbert::error::{Error, Result};
 use pocketbert::kernels::Isa;
-use pocketbert::model::{Batch, Model, Output, RunOptions};
+use pocketbert::model::{Batch, Model, RunOptions};
 use pocketbert::tasks::CallOptions;
 
 use crate::args::{self, Out};
@@ -12,30 +12,40 @@ use crate::call::{call_options, pocketbert_call_options};
 use crate::model::{of, pocketbert_model};
 use crate::status::pocketbert_status;
 
-/// Sequences of token ids.
+/// Sequences of token ids. Those of calls that are over wait at the model, so that the next one allocates nothing.
+#[derive(Default)]
 pub(crate) struct Ids(Batch);
 
+/// What a run shows its values to.
+pub(crate) type Read<'a> = &'a mut dyn FnMut(&[f32]) -> Result<()>;
+
+/// More ids are not kept for the next call.
+const KEPT_IDS: usize = 16_384;
+
 impl Ids {
-    fn new(ids: &[u32], types: Option<&[u32]>, lengths: &[usize]) -> Result<Ids> {
-        let mut batch = Batch::new();
+    fn fill(&mut self, ids: &[u32], types: Option<&[u32]>, lengths: &[usize]) -> Result<()> {
+        self.0.clear();
         let mut from = 0usize;
         for (i, &n) in lengths.iter().enumerate() {
             let to = from.checked_add(n).filter(|&to| to <= ids.len() && n > 0);
             let to = to
                 .ok_or_else(|| Error::invalid(format!("sequence {i} of {n} ids is empty or past the end")))?;
-            let types: Option<Vec<i64>> = types.map(|t| t[from..to].iter().map(|&t| i64::from(t)).collect());
-            batch.push(ids[from..to].iter().map(|&id| i64::from(id)), types.as_deref(), None);
+            self.0.try_push(&ids[from..to], types.map(|t| &t[from..to]))?;
             from = to;
         }
         match from == ids.len() {
-            true => Ok(Ids(batch)),
+            true => Ok(()),
             false => {
                 Err(Error::invalid(format!("the sequences have {from} ids, but {} were given", ids.len())))
             }
         }
     }
 
-    pub(crate) fn run(&self, model: &Model, output: usize, call: &CallOptions) -> Result<Output> {
+    pub(crate) fn kept(&self) -> bool {
+        self.0.ids.capacity() <= KEPT_IDS && self.0.offsets.capacity() <= KEPT_IDS
+    }
+
+    pub(crate) fn run(&self, model: &Model, output: usize, call: &CallOptions, read: Read) -> Result<()> {
         if call.kernel.is_some_and(|k| !k.is_available()) {
             return Err(Error::new(
                 pocketbert::ErrorKind::FailedPrecondition,
@@ -54,8 +64,9 @@ impl Ids {
             stop: Stop { cancel: call.cancel.clone(), deadline: call.deadline },
             stats: None,
         };
-        let answer = model.plan().run(&self.0, &[output], run)?.pop();
-        answer.ok_or_else(|| Error::internal("a run without an answer"))
+        model.plan().run_read(&self.0, &[output], run, |outputs| {
+            read(outputs.first().ok_or_else(|| Error::internal("a run without an answer"))?.data)
+        })
     }
 }
 
@@ -87,26 +98,32 @@ pub unsafe extern "C" fn pocketbert_run_ids(
         // SAFETY: the caller's promise.
         let (out, call) = unsafe { (Out::new("count", count)?, self::call_options(call_options)?) };
         // SAFETY: the caller's promise.
-        let ids = unsafe {
+        let (ids, types, lengths) = unsafe {
             let types = match types.is_null() {
                 true => None,
                 false => Some(args::array("types", types, id_count)?),
             };
-            Ids::new(args::array("ids", ids, id_count)?, types, args::array("lengths", lengths, sequences)?)?
+            (args::array("ids", ids, id_count)?, types, args::array("lengths", lengths, sequences)?)
         };
         // SAFETY: the caller's promise.
         let buffer = unsafe { args::buffer("values", values, capacity) }?;
+        let mut of_call = m.take_ids();
+        of_call.fill(ids, types, lengths)?;
         if sequences == 0 {
             out.set(0);
             return Ok(());
         }
-        let answer = m.engine.run(&ids, output, &call.options)?;
-        let n = answer.data.len();
-        let into = buffer.get_mut(..n);
-        let into =
-            into.ok_or_else(|| Error::invalid(format!("`values` has room for {capacity}: {n} are needed")))?;
-        into.copy_from_slice(&answer.data);
-        out.set(n);
+        let mut count = 0;
+        m.engine.run(&of_call, output, &call.options, &mut |answer| {
+            count = answer.len();
+            let into = buffer.get_mut(..count).ok_or_else(|| {
+                Error::invalid(format!("`values` has room for {capacity}: {count} are needed"))
+            })?;
+            into.copy_from_slice(answer);
+            Ok(())
+        })?;
+        out.set(count);
+        m.give_ids(of_call);
         Ok::<_, Error>(())
     })
 }

@@ -2,11 +2,12 @@
 
 use std::ffi::{c_char, c_void};
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pocketbert::bundle::source::Source;
-use pocketbert::bundle::{Bundle, OpenOptions as BundleOptions, Verify};
+use pocketbert::bundle::{Bundle, OpenOptions as BundleOptions};
 use pocketbert::error::{Error, Result};
+use pocketbert::memory;
 use pocketbert::model::{Model, OpenOptions};
 
 use crate::args::{self, Context, Out, Sized, Strings, element};
@@ -14,6 +15,7 @@ use crate::boundary::call;
 use crate::engine::{Engine, Real, Task};
 use crate::error::Failure;
 use crate::handle::{self, Kind, Object};
+use crate::ids::Ids;
 use crate::log::{self, pocketbert_log_level};
 use crate::status::pocketbert_status;
 
@@ -28,6 +30,7 @@ pub struct pocketbert_model {
 pub(crate) struct ModelObject {
     pub(crate) engine: Box<dyn Engine>,
     facts: OnceLock<Facts>,
+    ids: Mutex<Vec<Ids>>,
 }
 
 impl Object for ModelObject {
@@ -37,7 +40,24 @@ impl Object for ModelObject {
 
 impl ModelObject {
     pub(crate) fn new(engine: impl Engine + 'static) -> ModelObject {
-        ModelObject { engine: Box::new(engine), facts: OnceLock::new() }
+        ModelObject { engine: Box::new(engine), facts: OnceLock::new(), ids: Mutex::default() }
+    }
+
+    fn ids(&self) -> std::sync::MutexGuard<'_, Vec<Ids>> {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Room for a call's ids.
+    pub(crate) fn take_ids(&self) -> Ids {
+        self.ids().pop().unwrap_or_default()
+    }
+
+    /// For the next call.
+    pub(crate) fn give_ids(&self, ids: Ids) {
+        let mut all = self.ids();
+        if ids.kept() && all.try_reserve(1).is_ok() {
+            all.push(ids);
+        }
     }
 }
 
@@ -62,8 +82,11 @@ pub struct pocketbert_open_options {
     /// Not 0: open at the first call, at `pocketbert_model_load` or `_prewarm`; `pocketbert_model_open` then returns at
     /// once, and they report what is wrong. Only of a path. Default 0.
     pub defer_open: u32,
-    /// The most bytes that opening and running may allocate at a time for one model; more is
-    /// `POCKETBERT_RESOURCE_EXHAUSTED`. Mapped weights do not count. 0, the default: no limit of ours.
+    /// The most bytes that the model may hold: what would take more is `POCKETBERT_RESOURCE_EXHAUSTED` before it
+    /// allocates, and the model answers on. Counted are a file that is copied into memory, what opening copies out of
+    /// it, and for each run its values and working memory, which is kept for the next run. Not counted are mapped and
+    /// borrowed bytes, graph and vocabulary (some megabytes), working memory of further threads of a call, texts,
+    /// and results. 0, the default: no limit of ours.
     pub memory_limit: u64,
 }
 
@@ -144,8 +167,19 @@ pub unsafe extern "C" fn pocketbert_loader_default(loader: *mut pocketbert_loade
 
 struct How {
     model: OpenOptions,
-    bundle: BundleOptions,
     defer_open: bool,
+}
+
+impl How {
+    /// Room for the bytes of a bundle.
+    fn room(&self, length: usize) -> Result<Vec<u8>> {
+        if let Some(limit) = self.model.memory_limit.filter(|&limit| length > limit) {
+            return Err(Error::exhausted(format!(
+                "a bundle of {length} bytes is over the `memory_limit` of {limit}"
+            )));
+        }
+        memory::with_room(length)
+    }
 }
 
 /// # Safety
@@ -153,16 +187,13 @@ struct How {
 unsafe fn how(options: *const pocketbert_open_options) -> Result<How> {
     // SAFETY: the caller's promise.
     let o = unsafe { args::options(options) }?;
-    if o.memory_limit != 0 {
-        return Err(Error::unimplemented("`memory_limit` is not supported yet: leave it 0"));
-    }
-    let (copy, defer) = (o.copy != 0, o.defer_hash != 0);
     Ok(How {
-        model: OpenOptions { copy_into_memory: copy, defer_weights_hash: defer, ..OpenOptions::default() },
-        bundle: BundleOptions {
-            copy_into_memory: copy,
-            verify: if defer { Verify::DeferWeights } else { Verify::Full },
-            ..BundleOptions::default()
+        model: OpenOptions {
+            copy_into_memory: o.copy != 0,
+            defer_weights_hash: o.defer_hash != 0,
+            // What a `usize` cannot say is no limit.
+            memory_limit: usize::try_from(o.memory_limit).ok().filter(|&limit| limit != 0),
+            ..OpenOptions::default()
         },
         defer_open: o.defer_open != 0,
     })
@@ -172,11 +203,6 @@ fn publish(out: Out<*mut pocketbert_model>, engine: Real) -> Result<()> {
     out.set(handle::insert(ModelObject::new(engine))?);
     log::say(pocketbert_log_level::POCKETBERT_LOG_INFO, "a model was opened");
     Ok(())
-}
-
-/// Only whole bundles from memory: an ONNX file would need its tokenizer from elsewhere.
-fn from_source(source: Source, how: &How) -> Result<Real> {
-    Ok(Real::open(Model::from_bundle(Bundle::open_bytes(source, &how.bundle)?)?))
 }
 
 /// Opens the model at `path` (UTF-8 or the system's bytes; a `.pbert` bundle, an `.onnx` file, or a folder with both
@@ -242,17 +268,10 @@ pub unsafe extern "C" fn pocketbert_model_open_bytes(
         let (out, how) = unsafe { (Out::new("model", model)?, how(options)?) };
         // SAFETY: the caller's promise.
         let bytes = unsafe { args::array("bytes", bytes, length) }?;
-        let mut copy = reserve(length)?;
+        let mut copy = how.room(length)?;
         copy.extend_from_slice(bytes);
-        publish(out, from_source(copy.into(), &how)?)
+        publish(out, Real::open(Model::open_bytes(copy, &how.model)?))
     })
-}
-
-fn reserve(length: usize) -> Result<Vec<u8>> {
-    let mut v = vec![];
-    v.try_reserve_exact(length)
-        .map_err(|_| Error::exhausted(format!("no memory for a bundle of {length} bytes")))?;
-    Ok(v)
 }
 
 /// Memory that is somebody else's until it is dropped.
@@ -300,7 +319,9 @@ pub unsafe extern "C" fn pocketbert_model_open_borrowed(
         // SAFETY: the caller's promise: readable until `release` is called, which happens when this is dropped.
         let bytes: &'static [u8] = unsafe { args::array("bytes", bytes, length) }?;
         let lent = Borrowed { bytes, release, context: Context(context) };
-        publish(out, from_source(Source::from_owner(Arc::new(lent)), &how)?)
+        // Only whole bundles from memory: an ONNX file would need its tokenizer from elsewhere.
+        let source = Source::from_owner(Arc::new(lent));
+        publish(out, Real::open(Model::open_bundle(&how.model, |o| Bundle::open_bytes(source, o))?))
     })
 }
 
@@ -329,8 +350,8 @@ pub unsafe extern "C" fn pocketbert_model_open_fd(
         {
             // SAFETY: the caller's promise: it is open during the call.
             let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
-            let bundle = Bundle::open_fd(fd, offset, length, &how.bundle)?;
-            publish(out, Real::open(Model::from_bundle(bundle)?))
+            let open = |o: &BundleOptions| Bundle::open_fd(fd, offset, length, o);
+            publish(out, Real::open(Model::open_bundle(&how.model, open)?))
         }
         #[cfg(not(unix))]
         {
@@ -370,10 +391,10 @@ pub unsafe extern "C" fn pocketbert_model_open_loader(
             }
         }
         let closing = Close(l);
-        let size = usize::try_from(l.size).ok().filter(|_| l.size <= how.bundle.max_size);
+        let size = usize::try_from(l.size).ok().filter(|_| l.size <= BundleOptions::default().max_size);
         let size =
             size.ok_or_else(|| Error::exhausted(format!("a bundle of {} bytes is too large", l.size)))?;
-        let mut bytes = reserve(size)?;
+        let mut bytes = how.room(size)?;
         bytes.resize(size, 0);
         let mut done = 0;
         while let Some(rest) = bytes.get_mut(done..).filter(|r| !r.is_empty()) {
@@ -385,7 +406,7 @@ pub unsafe extern "C" fn pocketbert_model_open_loader(
             }
         }
         drop(closing);
-        publish(out, from_source(bytes.into(), &how)?)
+        publish(out, Real::open(Model::open_bytes(bytes, &how.model)?))
     })
 }
 

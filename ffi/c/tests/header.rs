@@ -17,9 +17,9 @@ fn make() -> String {
         let mut skip = false;
         for line in h.lines() {
             match line.trim() {
-                "* # Safety" => {
+                "# Safety" => {
                     skip = true;
-                    while out.last().is_some_and(|l: &&str| l.trim() == "*") {
+                    while out.last().is_some_and(|l: &&str| l.trim().is_empty()) {
                         out.pop();
                     }
                 }

@@ -5,5 +5,8 @@
 pub mod error;
 #[path = "../../../core/src/kernels/mod.rs"]
 pub mod kernels;
+#[path = "../../../core/src/memory.rs"]
+#[allow(dead_code)]
+pub mod memory;
 
 pub use error::{Error, ErrorKind, Result};

@@ -168,13 +168,14 @@ impl Pass<'_> {
         let mut op = Attention { first_only: true, ..op.clone() };
         let width = op.heads * op.head_size;
         let (queries, keys, values);
-        let joined = self.joined(q, k, v).and_then(|(s, linear)| {
-            let [q0, k0, v0] = op.columns;
-            let from = k0.min(v0);
-            let to = (k0 + width).max(v0 + op.heads * op.value_size);
-            Some((s, linear.columns(q0, width)?, linear.columns(from, to - from)?, from))
-        });
-        if let Some((s, of_queries, of_rest, from)) = joined {
+        let [q0, k0, v0] = op.columns;
+        let from = k0.min(v0);
+        let to = (k0 + width).max(v0 + op.heads * op.value_size);
+        let joined = match self.joined(q, k, v) {
+            Some((s, linear)) => (Some(s), linear.columns(q0, width)?, linear.columns(from, to - from)?),
+            None => (None, None, None),
+        };
+        if let (Some(s), Some(of_queries), Some(of_rest)) = joined {
             let (name, x) = (s.name.clone(), s.inputs[0]);
             let first = self.first(x)?;
             let all = self.whole(x)?;

@@ -146,6 +146,57 @@ static void open_ways(const char *path, uint64_t expected) {
     OK(pocketbert_model_close(m));
 }
 
+/* A limit on memory refuses and does no harm: with more and more, a model opens, answers what is short, answers all. */
+static void limits(const char *path, uint64_t expected) {
+    char many[4096];
+    pocketbert_open_options o;
+    pocketbert_model *m = NULL;
+    pocketbert_classification *r = NULL;
+    int refused_to_open = 0, refused_the_long = 0;
+    for (size_t i = 0; i + 5 < sizeof many; i += 5)
+        memcpy(many + i, "jazz ", 6);
+    OK(pocketbert_open_options_default(&o));
+    for (o.memory_limit = 64 << 10;; o.memory_limit += 64 << 10) {
+        CHECK(o.memory_limit < 64 << 20);
+        pocketbert_status s = pocketbert_model_open(path, &o, &m);
+        if (s != POCKETBERT_OK) {
+            CHECK(s == POCKETBERT_RESOURCE_EXHAUSTED && strstr(pocketbert_error_message(), "memory_limit"));
+            refused_to_open++;
+            continue;
+        }
+        s = pocketbert_classify(m, many, POCKETBERT_NUL_TERMINATED, NULL, &r);
+        if (s == POCKETBERT_OK) {
+            OK(pocketbert_classification_free(r));
+            CHECK(answers_of(m) == expected);
+            OK(pocketbert_model_close(m));
+            break;
+        }
+        CHECK(s == POCKETBERT_RESOURCE_EXHAUSTED && strstr(pocketbert_error_message(), "memory_limit"));
+        if (pocketbert_classify(m, TEXTS[0], POCKETBERT_NUL_TERMINATED, NULL, &r) == POCKETBERT_OK) {
+            OK(pocketbert_classification_free(r));
+            refused_the_long++;
+        }
+        OK(pocketbert_model_close(m));
+    }
+    CHECK(refused_the_long > 0);
+    CHECK(refused_to_open > 0);
+    /* Bytes that are copied count; those that are borrowed do not. */
+    FILE *f = fopen(path, "rb");
+    CHECK(f != NULL && fseek(f, 0, SEEK_END) == 0);
+    size_t size = (size_t)ftell(f);
+    unsigned char *bytes = (unsigned char *)malloc(size);
+    rewind(f);
+    CHECK(bytes && fread(bytes, 1, size, f) == size);
+    fclose(f);
+    o.memory_limit = size - 1;
+    CHECK(pocketbert_model_open_bytes(bytes, size, &o, &m) == POCKETBERT_RESOURCE_EXHAUSTED);
+    OK(pocketbert_model_open_borrowed(bytes, size, NULL, NULL, &o, &m));
+    OK(pocketbert_model_close(m));
+    o.copy = 1;
+    CHECK(pocketbert_model_open(path, &o, &m) == POCKETBERT_RESOURCE_EXHAUSTED);
+    free(bytes);
+}
+
 static void errors(const pocketbert_model *m) {
     pocketbert_classification *r = NULL;
     pocketbert_classify_options o;
@@ -425,6 +476,7 @@ int main(int argc, char **argv) {
     ids(m);
     vectors(m);
     open_ways(argv[1], expected);
+    limits(argv[1], expected);
     closing(argv[1]);
     CHECK(answers_of(m) == expected);
     OK(pocketbert_model_close(m));
