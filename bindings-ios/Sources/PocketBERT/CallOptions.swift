@@ -88,10 +88,10 @@ public struct Windowing: Sendable, Hashable {
         self.merge = merge
     }
 
-    func mobile() throws(PocketBERTError) -> PocketBERTMobile.Windowing {
+    func mobile(_ onProgress: ProgressHandler? = nil) throws(PocketBERTError) -> PocketBERTMobile.Windowing {
         .init(
             window: try Int32?(checking: window, "window"), stride: try Int32?(checking: stride, "stride"),
-            merge: merge.mobile)
+            merge: merge.mobile, progress: onProgress.map(ProgressAdapter.init))
     }
 }
 

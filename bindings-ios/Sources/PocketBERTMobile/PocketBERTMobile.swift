@@ -639,6 +639,11 @@ public protocol AnalyzerProtocol: AnyObject, Sendable {
     func analyzeBatch(texts: [String], options: AnalyzeOptions) throws  -> [Analysis]
     
     /**
+     * A text of any length, read in windows.
+     */
+    func analyzeLong(text: String, options: AnalyzeOptions, windows: Windowing) throws  -> Analysis
+    
+    /**
      * Counts from now on, or stops counting; answers less sure than `low_confidence` count as such.
      */
     func configureMetrics(enabled: Bool, lowConfidence: Float?) throws 
@@ -777,6 +782,21 @@ open func analyzeBatch(texts: [String], options: AnalyzeOptions)throws  -> [Anal
             self.uniffiCloneHandle(),
         FfiConverterSequenceString.lower(texts),
         FfiConverterTypeAnalyzeOptions_lower(options),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * A text of any length, read in windows.
+     */
+open func analyzeLong(text: String, options: AnalyzeOptions, windows: Windowing)throws  -> Analysis  {
+    return try  FfiConverterTypeAnalysis_lift(try rustCallWithError(FfiConverterTypeMobileError_lift) {
+        uniffiCallStatus in
+    uniffi_pocketbert_mobile_fn_method_analyzer_analyze_long(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(text),
+        FfiConverterTypeAnalyzeOptions_lower(options),
+        FfiConverterTypeWindowing_lower(windows),uniffiCallStatus
     )
 })
 }
@@ -1335,6 +1355,11 @@ public protocol MaskFillerProtocol: AnyObject, Sendable {
     func fillBatch(texts: [String], options: FillMaskOptions) throws  -> [MaskFill]
     
     /**
+     * A text of any length, read in windows.
+     */
+    func fillLong(text: String, options: FillMaskOptions, windows: Windowing) throws  -> MaskFill
+    
+    /**
      * Opens the model if it is not open yet.
      */
     func load() throws 
@@ -1488,6 +1513,21 @@ open func fillBatch(texts: [String], options: FillMaskOptions)throws  -> [MaskFi
             self.uniffiCloneHandle(),
         FfiConverterSequenceString.lower(texts),
         FfiConverterTypeFillMaskOptions_lower(options),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * A text of any length, read in windows.
+     */
+open func fillLong(text: String, options: FillMaskOptions, windows: Windowing)throws  -> MaskFill  {
+    return try  FfiConverterTypeMaskFill_lift(try rustCallWithError(FfiConverterTypeMobileError_lift) {
+        uniffiCallStatus in
+    uniffi_pocketbert_mobile_fn_method_maskfiller_fill_long(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(text),
+        FfiConverterTypeFillMaskOptions_lower(options),
+        FfiConverterTypeWindowing_lower(windows),uniffiCallStatus
     )
 })
 }
@@ -1900,6 +1940,217 @@ public func FfiConverterTypeModel_lower(_ value: Model) -> UInt64 {
 
 
 /**
+ * Told how far a long text is read: on the thread of the call, after each window.
+ */
+public protocol ProgressListener: AnyObject, Sendable {
+    
+    /**
+     * `false` ends the call with code 1. Must not throw: what it throws ends the call with code 13.
+     */
+    func progressed(progress: LongProgress)  -> Bool
+    
+}
+/**
+ * Told how far a long text is read: on the thread of the call, after each window.
+ */
+open class ProgressListenerImpl: ProgressListener, @unchecked Sendable {
+    fileprivate let handle: UInt64
+
+    /// Used to instantiate a [FFIObject] without an actual handle, for fakes in tests, mostly.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public struct NoHandle {
+        public init() {}
+    }
+
+    // TODO: We'd like this to be `private` but for Swifty reasons,
+    // we can't implement `FfiConverter` without making this `required` and we can't
+    // make it `required` without making it `public`.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    required public init(unsafeFromHandle handle: UInt64) {
+        self.handle = handle
+    }
+
+    // This constructor can be used to instantiate a fake object.
+    // - Parameter noHandle: Placeholder value so we can have a constructor separate from the default empty one that may be implemented for classes extending [FFIObject].
+    //
+    // - Warning:
+    //     Any object instantiated with this constructor cannot be passed to an actual Rust-backed object. Since there isn't a backing handle the FFI lower functions will crash.
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public init(noHandle: NoHandle) {
+        self.handle = 0
+    }
+
+#if swift(>=5.8)
+    @_documentation(visibility: private)
+#endif
+    public func uniffiCloneHandle() -> UInt64 {
+        return try! rustCall { uniffi_pocketbert_mobile_fn_clone_progresslistener(self.handle, $0) }
+    }
+    // No primary constructor declared for this class.
+
+    deinit {
+        if handle == 0 {
+            // Mock objects have handle=0 don't try to free them
+            return
+        }
+
+        try! rustCall { uniffi_pocketbert_mobile_fn_free_progresslistener(handle, $0) }
+    }
+
+    
+
+    
+    /**
+     * `false` ends the call with code 1. Must not throw: what it throws ends the call with code 13.
+     */
+open func progressed(progress: LongProgress) -> Bool  {
+    return try!  FfiConverterBool.lift(try! rustCall() {
+        uniffiCallStatus in
+    uniffi_pocketbert_mobile_fn_method_progresslistener_progressed(
+            self.uniffiCloneHandle(),
+        FfiConverterTypeLongProgress_lower(progress),uniffiCallStatus
+    )
+})
+}
+    
+
+    
+}
+
+
+
+// Put the implementation in a struct so we don't pollute the top-level namespace
+fileprivate struct UniffiCallbackInterfaceProgressListener {
+
+    // Create the VTable using a series of closures.
+    // Swift automatically converts these into C callback functions.
+    //
+    // Store the vtable directly.
+    static let vtable: UniffiVTableCallbackInterfaceProgressListener = UniffiVTableCallbackInterfaceProgressListener(
+        uniffiFree: { (uniffiHandle: UInt64) -> () in
+            do {
+                try FfiConverterTypeProgressListener.handleMap.remove(handle: uniffiHandle)
+            } catch {
+                print("Uniffi callback interface ProgressListener: handle missing in uniffiFree")
+            }
+        },
+        uniffiClone: { (uniffiHandle: UInt64) -> UInt64 in
+            do {
+                return try FfiConverterTypeProgressListener.handleMap.clone(handle: uniffiHandle)
+            } catch {
+                fatalError("Uniffi callback interface ProgressListener: handle missing in uniffiClone")
+            }
+        },
+        progressed: { (
+            uniffiHandle: UInt64,
+            progress: RustBuffer,
+            uniffiOutReturn: UnsafeMutablePointer<Int8>,
+            uniffiCallStatus: UnsafeMutablePointer<RustCallStatus>
+        ) in
+            let makeCall = {
+                () throws -> Bool in
+                guard let uniffiObj = try? FfiConverterTypeProgressListener.handleMap.get(handle: uniffiHandle) else {
+                    throw UniffiInternalError.unexpectedStaleHandle
+                }
+                return uniffiObj.progressed(
+                     progress: try FfiConverterTypeLongProgress_lift(progress)
+                )
+            }
+
+            
+            let writeReturn = { uniffiOutReturn.pointee = FfiConverterBool.lower($0) }
+            uniffiTraitInterfaceCall(
+                callStatus: uniffiCallStatus,
+                makeCall: makeCall,
+                writeReturn: writeReturn
+            )
+        }
+    )
+
+    // Rust stores this pointer for future callback invocations, so it must live
+    // for the process lifetime (not just for the init function call).
+    //
+    // `nonisolated(unsafe)` is needed under Swift 6 strict concurrency.
+    // This is safe because the pointee is initialized once during static init
+    // and never mutated by either side of the FFI.  Its fields are C function pointers.
+    nonisolated(unsafe) static let vtablePtr: UnsafePointer<UniffiVTableCallbackInterfaceProgressListener> = {
+        let ptr = UnsafeMutablePointer<UniffiVTableCallbackInterfaceProgressListener>.allocate(capacity: 1)
+        ptr.initialize(to: vtable)
+        return UnsafePointer(ptr)
+    }()
+}
+
+private func uniffiCallbackInitProgressListener() {
+    uniffi_pocketbert_mobile_fn_init_callback_vtable_progresslistener(UniffiCallbackInterfaceProgressListener.vtablePtr)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeProgressListener: FfiConverter {
+    fileprivate static let handleMap = UniffiHandleMap<ProgressListener>()
+
+    typealias FfiType = UInt64
+    typealias SwiftType = ProgressListener
+
+    public static func lift(_ handle: UInt64) throws -> ProgressListener {
+        if ((handle & 1) == 0) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return ProgressListenerImpl(unsafeFromHandle: handle)
+        } else {
+            // Swift-generated handle, get the object from the handle map
+            return try handleMap.remove(handle: handle)
+        }
+    }
+
+    public static func lower(_ value: ProgressListener) -> UInt64 {
+         if let rustImpl = value as? ProgressListenerImpl {
+             // Rust-implemented object.  Clone the handle and return it
+            return rustImpl.uniffiCloneHandle()
+         } else {
+            // Swift object, generate a new vtable handle and return that.
+            return handleMap.insert(obj: value)
+         }
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> ProgressListener {
+        let handle: UInt64 = try readInt(&buf)
+        return try lift(handle)
+    }
+
+    public static func write(_ value: ProgressListener, into buf: inout [UInt8]) {
+        writeInt(&buf, lower(value))
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeProgressListener_lift(_ handle: UInt64) throws -> ProgressListener {
+    return try FfiConverterTypeProgressListener.lift(handle)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeProgressListener_lower(_ value: ProgressListener) -> UInt64 {
+    return FfiConverterTypeProgressListener.lower(value)
+}
+
+
+
+
+
+
+/**
  * Answers questions.
  */
 public protocol QuestionAnswererProtocol: AnyObject, Sendable {
@@ -2258,6 +2509,11 @@ public protocol RerankerProtocol: AnyObject, Sendable {
     func rank(query: String, documents: [String], options: RerankOptions) throws  -> [Ranked]
     
     /**
+     * Documents of any length, read in windows; the best first.
+     */
+    func rankLong(query: String, documents: [String], options: RerankOptions, windows: Windowing) throws  -> [Ranked]
+    
+    /**
      * How far it is from answering at full speed.
      */
     func state() throws  -> ModelState
@@ -2419,6 +2675,22 @@ open func rank(query: String, documents: [String], options: RerankOptions)throws
         FfiConverterString.lower(query),
         FfiConverterSequenceString.lower(documents),
         FfiConverterTypeRerankOptions_lower(options),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * Documents of any length, read in windows; the best first.
+     */
+open func rankLong(query: String, documents: [String], options: RerankOptions, windows: Windowing)throws  -> [Ranked]  {
+    return try  FfiConverterSequenceTypeRanked.lift(try rustCallWithError(FfiConverterTypeMobileError_lift) {
+        uniffiCallStatus in
+    uniffi_pocketbert_mobile_fn_method_reranker_rank_long(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(query),
+        FfiConverterSequenceString.lower(documents),
+        FfiConverterTypeRerankOptions_lower(options),
+        FfiConverterTypeWindowing_lower(windows),uniffiCallStatus
     )
 })
 }
@@ -3915,6 +4187,11 @@ public protocol ZeroShotClassifierProtocol: AnyObject, Sendable {
     func classifyBatch(texts: [String], labels: [String], options: ZeroShotOptions) throws  -> [ZeroShot]
     
     /**
+     * A text of any length, read in windows.
+     */
+    func classifyLong(text: String, labels: [String], options: ZeroShotOptions, windows: Windowing) throws  -> ZeroShot
+    
+    /**
      * Counts from now on, or stops counting; answers less sure than `low_confidence` count as such.
      */
     func configureMetrics(enabled: Bool, lowConfidence: Float?) throws 
@@ -4050,6 +4327,22 @@ open func classifyBatch(texts: [String], labels: [String], options: ZeroShotOpti
         FfiConverterSequenceString.lower(texts),
         FfiConverterSequenceString.lower(labels),
         FfiConverterTypeZeroShotOptions_lower(options),uniffiCallStatus
+    )
+})
+}
+    
+    /**
+     * A text of any length, read in windows.
+     */
+open func classifyLong(text: String, labels: [String], options: ZeroShotOptions, windows: Windowing)throws  -> ZeroShot  {
+    return try  FfiConverterTypeZeroShot_lift(try rustCallWithError(FfiConverterTypeMobileError_lift) {
+        uniffiCallStatus in
+    uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify_long(
+            self.uniffiCloneHandle(),
+        FfiConverterString.lower(text),
+        FfiConverterSequenceString.lower(labels),
+        FfiConverterTypeZeroShotOptions_lower(options),
+        FfiConverterTypeWindowing_lower(windows),uniffiCallStatus
     )
 })
 }
@@ -5873,6 +6166,85 @@ public func FfiConverterTypeHeadInfo_lower(_ value: HeadInfo) -> RustBuffer {
 
 
 /**
+ * How far a long text is read.
+ */
+public struct LongProgress: Equatable, Hashable {
+    /**
+     * Windows answered.
+     */
+    public let windows: Int32
+    /**
+     * Bytes up to the end of the last of them.
+     */
+    public let done: Int64
+    /**
+     * Bytes of the text; of several texts, or of heads that read it in passes of their own, all of them.
+     */
+    public let total: Int64
+
+    // Default memberwise initializers are never public by default, so we
+    // declare one manually.
+    public init(
+        /**
+         * Windows answered.
+         */windows: Int32, 
+        /**
+         * Bytes up to the end of the last of them.
+         */done: Int64, 
+        /**
+         * Bytes of the text; of several texts, or of heads that read it in passes of their own, all of them.
+         */total: Int64) {
+        self.windows = windows
+        self.done = done
+        self.total = total
+    }
+
+    
+
+    
+}
+
+#if compiler(>=6)
+extension LongProgress: Sendable {}
+#endif
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public struct FfiConverterTypeLongProgress: FfiConverterRustBuffer {
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> LongProgress {
+        return
+            try LongProgress(
+                windows: FfiConverterInt32.read(from: &buf), 
+                done: FfiConverterInt64.read(from: &buf), 
+                total: FfiConverterInt64.read(from: &buf)
+        )
+    }
+
+    public static func write(_ value: LongProgress, into buf: inout [UInt8]) {
+        FfiConverterInt32.write(value.windows, into: &buf)
+        FfiConverterInt64.write(value.done, into: &buf)
+        FfiConverterInt64.write(value.total, into: &buf)
+    }
+}
+
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeLongProgress_lift(_ buf: RustBuffer) throws -> LongProgress {
+    return try FfiConverterTypeLongProgress.lift(buf)
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
+public func FfiConverterTypeLongProgress_lower(_ value: LongProgress) -> RustBuffer {
+    return FfiConverterTypeLongProgress.lower(value)
+}
+
+
+/**
  * The answer to one text.
  */
 public struct MaskFill: Equatable, Hashable {
@@ -7437,7 +7809,7 @@ public func FfiConverterTypeVector_lower(_ value: Vector) -> RustBuffer {
 /**
  * How a long text is read in windows.
  */
-public struct Windowing: Equatable, Hashable {
+public struct Windowing {
     /**
      * Tokens of a window; absent: as the model says.
      */
@@ -7450,6 +7822,10 @@ public struct Windowing: Equatable, Hashable {
      * How answers are merged.
      */
     public let merge: Merge
+    /**
+     * Told after each window.
+     */
+    public let progress: ProgressListener?
 
     // Default memberwise initializers are never public by default, so we
     // declare one manually.
@@ -7462,10 +7838,14 @@ public struct Windowing: Equatable, Hashable {
          */stride: Int32?, 
         /**
          * How answers are merged.
-         */merge: Merge) {
+         */merge: Merge, 
+        /**
+         * Told after each window.
+         */progress: ProgressListener? = nil) {
         self.window = window
         self.stride = stride
         self.merge = merge
+        self.progress = progress
     }
 
     
@@ -7486,7 +7866,8 @@ public struct FfiConverterTypeWindowing: FfiConverterRustBuffer {
             try Windowing(
                 window: FfiConverterOptionInt32.read(from: &buf), 
                 stride: FfiConverterOptionInt32.read(from: &buf), 
-                merge: FfiConverterTypeMerge.read(from: &buf)
+                merge: FfiConverterTypeMerge.read(from: &buf), 
+                progress: FfiConverterOptionTypeProgressListener.read(from: &buf)
         )
     }
 
@@ -7494,6 +7875,7 @@ public struct FfiConverterTypeWindowing: FfiConverterRustBuffer {
         FfiConverterOptionInt32.write(value.window, into: &buf)
         FfiConverterOptionInt32.write(value.stride, into: &buf)
         FfiConverterTypeMerge.write(value.merge, into: &buf)
+        FfiConverterOptionTypeProgressListener.write(value.progress, into: &buf)
     }
 }
 
@@ -8983,6 +9365,30 @@ fileprivate struct FfiConverterOptionTypeCancelToken: FfiConverterRustBuffer {
 #if swift(>=5.8)
 @_documentation(visibility: private)
 #endif
+fileprivate struct FfiConverterOptionTypeProgressListener: FfiConverterRustBuffer {
+    typealias SwiftType = ProgressListener?
+
+    public static func write(_ value: SwiftType, into buf: inout [UInt8]) {
+        guard let value = value else {
+            writeInt(&buf, Int8(0))
+            return
+        }
+        writeInt(&buf, Int8(1))
+        FfiConverterTypeProgressListener.write(value, into: &buf)
+    }
+
+    public static func read(from buf: inout (data: Data, offset: Data.Index)) throws -> SwiftType {
+        switch try readInt(&buf) as Int8 {
+        case 0: return nil
+        case 1: return try FfiConverterTypeProgressListener.read(from: &buf)
+        default: throw UniffiInternalError.unexpectedOptionalTag
+        }
+    }
+}
+
+#if swift(>=5.8)
+@_documentation(visibility: private)
+#endif
 fileprivate struct FfiConverterOptionTypeDrift: FfiConverterRustBuffer {
     typealias SwiftType = Drift?
 
@@ -9682,7 +10088,7 @@ public func libraryVersion()throws  -> String  {
 }
 /**
  * How much is logged: `off` (at first), `error`, `warn`, `info`, `debug` or `trace`. On Android it goes to logcat
- * with the tag `PocketBERT`; elsewhere nothing writes it. No level ever logs a text.
+ * with the tag `PocketBERT`, elsewhere nowhere, unless `set_log_sink` was called. No level ever logs a text.
  */
 public func setLogLevel(level: String)throws   {try rustCallWithError(FfiConverterTypeMobileError_lift) {
         uniffiCallStatus in
@@ -9799,7 +10205,7 @@ private let initializationResult: InitializationResult = {
     if (uniffi_pocketbert_mobile_checksum_func_library_version() != 10776) {
         return InitializationResult.apiChecksumMismatch
     }
-    if (uniffi_pocketbert_mobile_checksum_func_set_log_level() != 64450) {
+    if (uniffi_pocketbert_mobile_checksum_func_set_log_level() != 36604) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_pocketbert_mobile_checksum_func_set_log_sink() != 54440) {
@@ -9827,6 +10233,9 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_batch() != 33966) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_long() != 49763) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_pocketbert_mobile_checksum_method_analyzer_configure_metrics() != 7902) {
@@ -9991,6 +10400,9 @@ private let initializationResult: InitializationResult = {
     if (uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_batch() != 8950) {
         return InitializationResult.apiChecksumMismatch
     }
+    if (uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_long() != 34541) {
+        return InitializationResult.apiChecksumMismatch
+    }
     if (uniffi_pocketbert_mobile_checksum_method_maskfiller_load() != 8775) {
         return InitializationResult.apiChecksumMismatch
     }
@@ -10036,6 +10448,9 @@ private let initializationResult: InitializationResult = {
     if (uniffi_pocketbert_mobile_checksum_method_model_tokenize() != 64138) {
         return InitializationResult.apiChecksumMismatch
     }
+    if (uniffi_pocketbert_mobile_checksum_method_progresslistener_progressed() != 62264) {
+        return InitializationResult.apiChecksumMismatch
+    }
     if (uniffi_pocketbert_mobile_checksum_method_reranker_configure_metrics() != 1968) {
         return InitializationResult.apiChecksumMismatch
     }
@@ -10055,6 +10470,9 @@ private let initializationResult: InitializationResult = {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_pocketbert_mobile_checksum_method_reranker_rank() != 4254) {
+        return InitializationResult.apiChecksumMismatch
+    }
+    if (uniffi_pocketbert_mobile_checksum_method_reranker_rank_long() != 33307) {
         return InitializationResult.apiChecksumMismatch
     }
     if (uniffi_pocketbert_mobile_checksum_method_reranker_state() != 46592) {
@@ -10138,6 +10556,9 @@ private let initializationResult: InitializationResult = {
     if (uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_batch() != 11804) {
         return InitializationResult.apiChecksumMismatch
     }
+    if (uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_long() != 32927) {
+        return InitializationResult.apiChecksumMismatch
+    }
     if (uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_configure_metrics() != 61362) {
         return InitializationResult.apiChecksumMismatch
     }
@@ -10203,6 +10624,7 @@ private let initializationResult: InitializationResult = {
     }
 
     uniffiCallbackInitLogSink()
+    uniffiCallbackInitProgressListener()
     return InitializationResult.ok
 }()
 

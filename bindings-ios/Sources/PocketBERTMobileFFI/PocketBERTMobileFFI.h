@@ -250,6 +250,13 @@ typedef void (*UniffiCallbackInterfaceLogSinkMethod0)(uint64_t, RustBuffer, Rust
     );
 
 #endif
+#ifndef UNIFFI_FFIDEF_CALLBACK_INTERFACE_PROGRESS_LISTENER_METHOD0
+#define UNIFFI_FFIDEF_CALLBACK_INTERFACE_PROGRESS_LISTENER_METHOD0
+typedef void (*UniffiCallbackInterfaceProgressListenerMethod0)(uint64_t, RustBuffer, int8_t* _Nonnull, 
+        RustCallStatus *_Nonnull uniffiCallStatus
+    );
+
+#endif
 #ifndef UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_LOG_SINK
 #define UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_LOG_SINK
 typedef struct UniffiVTableCallbackInterfaceLogSink {
@@ -257,6 +264,15 @@ typedef struct UniffiVTableCallbackInterfaceLogSink {
     UniffiCallbackInterfaceClone _Nonnull uniffiClone;
     UniffiCallbackInterfaceLogSinkMethod0 _Nonnull write;
 } UniffiVTableCallbackInterfaceLogSink;
+
+#endif
+#ifndef UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_PROGRESS_LISTENER
+#define UNIFFI_FFIDEF_V_TABLE_CALLBACK_INTERFACE_PROGRESS_LISTENER
+typedef struct UniffiVTableCallbackInterfaceProgressListener {
+    UniffiCallbackInterfaceFree _Nonnull uniffiFree;
+    UniffiCallbackInterfaceClone _Nonnull uniffiClone;
+    UniffiCallbackInterfaceProgressListenerMethod0 _Nonnull progressed;
+} UniffiVTableCallbackInterfaceProgressListener;
 
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_CLONE_ANALYZER
@@ -282,6 +298,11 @@ RustBuffer uniffi_pocketbert_mobile_fn_method_analyzer_analyze(uint64_t ptr, Rus
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ANALYZER_ANALYZE_BATCH
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ANALYZER_ANALYZE_BATCH
 RustBuffer uniffi_pocketbert_mobile_fn_method_analyzer_analyze_batch(uint64_t ptr, RustBuffer texts, RustBuffer options, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ANALYZER_ANALYZE_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ANALYZER_ANALYZE_LONG
+RustBuffer uniffi_pocketbert_mobile_fn_method_analyzer_analyze_long(uint64_t ptr, RustBuffer text, RustBuffer options, RustBuffer windows, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ANALYZER_CONFIGURE_METRICS
@@ -630,6 +651,11 @@ RustBuffer uniffi_pocketbert_mobile_fn_method_maskfiller_fill(uint64_t ptr, Rust
 RustBuffer uniffi_pocketbert_mobile_fn_method_maskfiller_fill_batch(uint64_t ptr, RustBuffer texts, RustBuffer options, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_MASKFILLER_FILL_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_MASKFILLER_FILL_LONG
+RustBuffer uniffi_pocketbert_mobile_fn_method_maskfiller_fill_long(uint64_t ptr, RustBuffer text, RustBuffer options, RustBuffer windows, RustCallStatus *_Nonnull out_status
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_MASKFILLER_LOAD
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_MASKFILLER_LOAD
 void uniffi_pocketbert_mobile_fn_method_maskfiller_load(uint64_t ptr, RustCallStatus *_Nonnull out_status
@@ -745,6 +771,26 @@ void uniffi_pocketbert_mobile_fn_method_model_verify_weights(uint64_t ptr, RustC
 RustBuffer uniffi_pocketbert_mobile_fn_method_model_tokenize(uint64_t ptr, RustBuffer text, RustBuffer too_long, RustBuffer max_tokens, RustCallStatus *_Nonnull out_status
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_CLONE_PROGRESSLISTENER
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_CLONE_PROGRESSLISTENER
+uint64_t uniffi_pocketbert_mobile_fn_clone_progresslistener(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_FREE_PROGRESSLISTENER
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_FREE_PROGRESSLISTENER
+void uniffi_pocketbert_mobile_fn_free_progresslistener(uint64_t handle, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_INIT_CALLBACK_VTABLE_PROGRESSLISTENER
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_INIT_CALLBACK_VTABLE_PROGRESSLISTENER
+void uniffi_pocketbert_mobile_fn_init_callback_vtable_progresslistener(const UniffiVTableCallbackInterfaceProgressListener* _Nonnull vtable
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_PROGRESSLISTENER_PROGRESSED
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_PROGRESSLISTENER_PROGRESSED
+int8_t uniffi_pocketbert_mobile_fn_method_progresslistener_progressed(uint64_t ptr, RustBuffer progress, RustCallStatus *_Nonnull out_status
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_CLONE_RERANKER
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_CLONE_RERANKER
 uint64_t uniffi_pocketbert_mobile_fn_clone_reranker(uint64_t handle, RustCallStatus *_Nonnull out_status
@@ -793,6 +839,11 @@ void uniffi_pocketbert_mobile_fn_method_reranker_prewarm(uint64_t ptr, RustCallS
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_RERANKER_RANK
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_RERANKER_RANK
 RustBuffer uniffi_pocketbert_mobile_fn_method_reranker_rank(uint64_t ptr, RustBuffer query, RustBuffer documents, RustBuffer options, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_RERANKER_RANK_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_RERANKER_RANK_LONG
+RustBuffer uniffi_pocketbert_mobile_fn_method_reranker_rank_long(uint64_t ptr, RustBuffer query, RustBuffer documents, RustBuffer options, RustBuffer windows, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_RERANKER_STATE
@@ -973,6 +1024,11 @@ RustBuffer uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify(uint64
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_BATCH
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_BATCH
 RustBuffer uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify_batch(uint64_t ptr, RustBuffer texts, RustBuffer labels, RustBuffer options, RustCallStatus *_Nonnull out_status
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_LONG
+RustBuffer uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify_long(uint64_t ptr, RustBuffer text, RustBuffer labels, RustBuffer options, RustBuffer windows, RustCallStatus *_Nonnull out_status
 );
 #endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_FN_METHOD_ZEROSHOTCLASSIFIER_CONFIGURE_METRICS
@@ -1411,6 +1467,12 @@ uint16_t uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_batch(void
     
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ANALYZER_ANALYZE_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ANALYZER_ANALYZE_LONG
+uint16_t uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_long(void
+    
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ANALYZER_CONFIGURE_METRICS
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ANALYZER_CONFIGURE_METRICS
 uint16_t uniffi_pocketbert_mobile_checksum_method_analyzer_configure_metrics(void
@@ -1735,6 +1797,12 @@ uint16_t uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_batch(void
     
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_MASKFILLER_FILL_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_MASKFILLER_FILL_LONG
+uint16_t uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_long(void
+    
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_MASKFILLER_LOAD
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_MASKFILLER_LOAD
 uint16_t uniffi_pocketbert_mobile_checksum_method_maskfiller_load(void
@@ -1825,6 +1893,12 @@ uint16_t uniffi_pocketbert_mobile_checksum_method_model_tokenize(void
     
 );
 #endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_PROGRESSLISTENER_PROGRESSED
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_PROGRESSLISTENER_PROGRESSED
+uint16_t uniffi_pocketbert_mobile_checksum_method_progresslistener_progressed(void
+    
+);
+#endif
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_RERANKER_CONFIGURE_METRICS
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_RERANKER_CONFIGURE_METRICS
 uint16_t uniffi_pocketbert_mobile_checksum_method_reranker_configure_metrics(void
@@ -1864,6 +1938,12 @@ uint16_t uniffi_pocketbert_mobile_checksum_method_reranker_prewarm(void
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_RERANKER_RANK
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_RERANKER_RANK
 uint16_t uniffi_pocketbert_mobile_checksum_method_reranker_rank(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_RERANKER_RANK_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_RERANKER_RANK_LONG
+uint16_t uniffi_pocketbert_mobile_checksum_method_reranker_rank_long(void
     
 );
 #endif
@@ -2026,6 +2106,12 @@ uint16_t uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify(vo
 #ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_BATCH
 #define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_BATCH
 uint16_t uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_batch(void
+    
+);
+#endif
+#ifndef UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_LONG
+#define UNIFFI_FFIDEF_UNIFFI_POCKETBERT_MOBILE_CHECKSUM_METHOD_ZEROSHOTCLASSIFIER_CLASSIFY_LONG
+uint16_t uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_long(void
     
 );
 #endif

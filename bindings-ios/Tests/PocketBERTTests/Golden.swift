@@ -335,20 +335,40 @@ struct Answering {
     }
 
     private func rerank() async throws -> [[String: Any]]? {
-        if c.windows != nil { return nil }
         let task = try Reranker(model: model, head: c.head)
         let query = c.json["query"] as? String ?? ""
-        let ranked = try await task.rank(c.texts, by: query, options: .init(topK: int("top_k")))
+        let options = RerankOptions(topK: int("top_k"))
+        let ranked =
+            if let windows = c.windows {
+                try await task.rank(longDocuments: c.texts, by: query, windows: windows, options: options)
+            } else {
+                try await task.rank(c.texts, by: query, options: options)
+            }
         return ranked.map { ["index": $0.index, "score": bits($0.score)] }
     }
 
+    /// The answers to `texts`: all at once, or each in the windows of the case.
+    private func read<Answer>(
+        _ texts: [String], batch: ([String]) async throws -> [Answer],
+        windows: (String, Windowing) async throws -> Answer
+    ) async throws -> [Answer] {
+        guard let long = c.windows else { return try await batch(texts) }
+        var all: [Answer] = []
+        for text in texts { all.append(try await windows(text, long)) }
+        return all
+    }
+
     private func fill() async throws -> [[String: Any]]? {
-        if c.windows != nil { return nil }
         let task = try MaskFiller(model: model, head: c.head)
         let options = FillMaskOptions(
             topK: int("top_k") ?? 5, targets: strings("targets") ?? [], longText: longText,
             maximumTokenCount: int("max_length"))
-        return try await task.fill(c.texts, options: options).map { fill in
+        let all = try await read(c.texts) {
+            try await task.fill($0, options: options)
+        } windows: {
+            try await task.fill(document: $0, windows: $1, options: options)
+        }
+        return all.map { fill in
             [
                 "masks": fill.masks.map { mask in
                     [
@@ -367,14 +387,18 @@ struct Answering {
     }
 
     private func zeroShot() async throws -> [[String: Any]]? {
-        if c.windows != nil { return nil }
         let task = try ZeroShotClassifier(model: model, head: c.head)
         let options = ZeroShotOptions(
             template: c.options["template"] as? String, isMultiLabel: c.options["multi_label"] as? Bool ?? false,
             topK: int("top_k"), threshold: float("threshold"), longText: longText,
             maximumTokenCount: int("max_length"))
         let labels = c.json["labels"] as? [String] ?? []
-        return try await task.classify(c.texts, labels: labels, options: options).map { answer in
+        let all = try await read(c.texts) {
+            try await task.classify($0, labels: labels, options: options)
+        } windows: {
+            try await task.classify(document: $0, labels: labels, windows: $1, options: options)
+        }
+        return all.map { answer in
             [
                 "labels": answer.labels.map {
                     ["label": $0.name, "index": $0.index, "probability": bits($0.probability)] as [String: Any]
@@ -385,12 +409,15 @@ struct Answering {
     }
 
     private func analyze() async throws -> [[String: Any]]? {
-        if c.windows != nil { return nil }
         let task = try Analyzer(model: model)
         let options = AnalyzeOptions(
             heads: strings("heads") ?? [], topK: int("top_k"), question: c.options["question"] as? String,
             longText: longText, maximumTokenCount: int("max_length"))
-        let all = try await task.analyze(c.texts, options: options)
+        let all = try await read(c.texts) {
+            try await task.analyze($0, options: options)
+        } windows: {
+            try await task.analyze(document: $0, windows: $1, options: options)
+        }
         return zip(all, c.texts).map { analysis, text in
             [
                 "heads": analysis.heads.map { head in

@@ -8,7 +8,7 @@ use pocketbert::tasks::{AnalyzeOptions as CoreOptions, Analyzer as Core, HeadAns
 use pocketbert::{Error, LoadState};
 
 use crate::answer::Answers;
-use crate::call::{CallOptions, TooLong, count, opt_size, strs};
+use crate::call::{CallOptions, TooLong, Windowing, count, opt_size, strs};
 use crate::classify::Classification;
 use crate::error::{Result, guard, invalid};
 use crate::lazy::{CoreTask, Lazy, common_methods};
@@ -172,5 +172,14 @@ impl Analyzer {
             let all = self.0.get()?.analyze_batch_with(&strs(&texts), &options.core()?)?;
             all.into_iter().map(analysis).collect()
         })
+    }
+    /// A text of any length, read in windows.
+    pub fn analyze_long(
+        &self,
+        text: String,
+        options: AnalyzeOptions,
+        windows: Windowing,
+    ) -> Result<Analysis> {
+        guard(|| analysis(self.0.get()?.analyze_long(&text, &options.core()?, &windows.core()?)?))
     }
 }

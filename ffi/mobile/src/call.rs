@@ -1,5 +1,6 @@
 //! What every call of every task takes.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use pocketbert::tasks::{LongOptions, WindowMerge};
 use pocketbert::text::Truncation;
 
 use crate::error::{Result, guard, invalid};
+use crate::progress::{self, ProgressListener};
 
 /// Stops calls from another thread.
 #[derive(Debug, Default, uniffi::Object)]
@@ -112,7 +114,7 @@ pub enum Merge {
 }
 
 /// How a long text is read in windows.
-#[derive(Clone, Copy, Debug, Default, uniffi::Record)]
+#[derive(Clone, Default, uniffi::Record)]
 pub struct Windowing {
     /// Tokens of a window; absent: as the model says.
     pub window: Option<i32>,
@@ -120,6 +122,17 @@ pub struct Windowing {
     pub stride: Option<i32>,
     /// How answers are merged.
     pub merge: Merge,
+    /// Told after each window.
+    #[uniffi(default = None)]
+    pub progress: Option<Arc<dyn ProgressListener>>,
+}
+
+impl fmt::Debug for Windowing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Windowing { window, stride, merge, progress } = self;
+        let progress = progress.is_some();
+        write!(f, "Windowing({window:?}, {stride:?}, {merge:?}, progress: {progress})")
+    }
 }
 
 impl Windowing {
@@ -134,7 +147,7 @@ impl Windowing {
                 Merge::Max => WindowMerge::Max,
                 Merge::Vote => WindowMerge::Vote,
             },
-            progress: None,
+            progress: self.progress.clone().map(progress::core),
         })
     }
 }

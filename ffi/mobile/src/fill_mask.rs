@@ -3,7 +3,7 @@
 use pocketbert::text::SpanMapper;
 use pocketbert::{FillMaskOptions as CoreOptions, MaskFiller as Core};
 
-use crate::call::{CallOptions, TooLong, count, opt_size, size, strs};
+use crate::call::{CallOptions, TooLong, Windowing, count, opt_size, size, strs};
 use crate::error::{Result, guard};
 use crate::lazy::{Lazy, common_methods, core_task};
 use crate::span::TextSpan;
@@ -119,5 +119,9 @@ impl MaskFiller {
             let all = self.0.get()?.fill_batch_with(&strs(&texts), &options.core()?)?;
             Ok(all.into_iter().zip(&texts).map(|(m, t)| fill(t, m)).collect())
         })
+    }
+    /// A text of any length, read in windows.
+    pub fn fill_long(&self, text: String, options: FillMaskOptions, windows: Windowing) -> Result<MaskFill> {
+        guard(|| Ok(fill(&text, self.0.get()?.fill_long(&text, &options.core()?, &windows.core()?)?)))
     }
 }

@@ -33,6 +33,7 @@ pub mod library;
 pub mod log_sink;
 pub mod metrics;
 pub mod model;
+pub mod progress;
 pub mod rerank;
 pub mod self_test;
 pub mod span;

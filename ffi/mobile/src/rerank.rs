@@ -2,7 +2,7 @@
 
 use pocketbert::{RerankOptions as CoreOptions, Reranker as Core};
 
-use crate::call::{CallOptions, TooLong, count, opt_size, strs};
+use crate::call::{CallOptions, TooLong, Windowing, count, opt_size, strs};
 use crate::error::{Result, guard};
 use crate::lazy::{Lazy, common_methods, core_task};
 
@@ -28,6 +28,21 @@ pub struct Ranked {
     pub score: f32,
 }
 
+impl RerankOptions {
+    fn core(&self) -> pocketbert::Result<CoreOptions> {
+        Ok(CoreOptions {
+            top_k: opt_size("top_k", self.top_k)?,
+            truncation: self.too_long.into(),
+            max_length: opt_size("max_tokens", self.max_tokens)?,
+            call: self.call.core()?,
+        })
+    }
+}
+
+fn places(ranked: &[pocketbert::tasks::Ranked]) -> Vec<Ranked> {
+    ranked.iter().map(|r| Ranked { index: count(r.index), score: r.score }).collect()
+}
+
 core_task!(Core);
 
 /// Ranks documents.
@@ -40,15 +55,20 @@ common_methods!(Reranker);
 impl Reranker {
     /// The documents, the best first.
     pub fn rank(&self, query: String, documents: Vec<String>, options: RerankOptions) -> Result<Vec<Ranked>> {
+        guard(|| Ok(places(&self.0.get()?.rank_with(&query, &strs(&documents), &options.core()?)?)))
+    }
+
+    /// Documents of any length, read in windows; the best first.
+    pub fn rank_long(
+        &self,
+        query: String,
+        documents: Vec<String>,
+        options: RerankOptions,
+        windows: Windowing,
+    ) -> Result<Vec<Ranked>> {
         guard(|| {
-            let o = CoreOptions {
-                top_k: opt_size("top_k", options.top_k)?,
-                truncation: options.too_long.into(),
-                max_length: opt_size("max_tokens", options.max_tokens)?,
-                call: options.call.core()?,
-            };
-            let ranked = self.0.get()?.rank_with(&query, &strs(&documents), &o)?;
-            Ok(ranked.iter().map(|r| Ranked { index: count(r.index), score: r.score }).collect())
+            let (options, windows) = (options.core()?, windows.core()?);
+            Ok(places(&self.0.get()?.rank_long(&query, &strs(&documents), &options, &windows)?))
         })
     }
 }

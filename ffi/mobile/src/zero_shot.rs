@@ -2,7 +2,7 @@
 
 use pocketbert::{ZeroShotClassifier as Core, ZeroShotOptions as CoreOptions};
 
-use crate::call::{CallOptions, TooLong, count, opt_size, strs};
+use crate::call::{CallOptions, TooLong, Windowing, count, opt_size, strs};
 use crate::error::{Result, guard};
 use crate::lazy::{Lazy, common_methods, core_task};
 
@@ -93,6 +93,19 @@ impl ZeroShotClassifier {
         guard(|| {
             let all = self.0.get()?.classify_batch_with(&strs(&texts), &strs(&labels), &options.core()?)?;
             Ok(all.into_iter().map(Into::into).collect())
+        })
+    }
+    /// A text of any length, read in windows.
+    pub fn classify_long(
+        &self,
+        text: String,
+        labels: Vec<String>,
+        options: ZeroShotOptions,
+        windows: Windowing,
+    ) -> Result<ZeroShot> {
+        guard(|| {
+            let (options, windows) = (options.core()?, windows.core()?);
+            Ok(self.0.get()?.classify_long(&text, &strs(&labels), &options, &windows)?.into())
         })
     }
 }

@@ -139,6 +139,19 @@ public final class Analyzer: LanguageTask {
             return zip(all, texts).map { Analysis($0, of: $1, names: names) }
         }
     }
+
+    /// Analyzes a text of any length: it is read in windows, once for all heads that share their windows.
+    public func analyze(
+        document text: String, windows: Windowing = .init(), options: AnalyzeOptions = .init(),
+        onProgress: ProgressHandler? = nil
+    ) async throws(PocketBERTError) -> Analysis {
+        let (handle, model) = (handle, model)
+        return try await Runner.run(options.call) {
+            Analysis(
+                try handle.analyzeLong(text: text, options: options.mobile($0), windows: windows.mobile(onProgress)),
+                of: text, names: try labelNames(model))
+        }
+    }
 }
 
 /// The labels of every head.

@@ -116,4 +116,17 @@ public final class MaskFiller: LanguageTask {
             return zip(fills, texts).map { MaskFill($0, in: $1) }
         }
     }
+
+    /// Fills the gaps of a text of any length: each sees the window that shows most of its surroundings.
+    public func fill(
+        document text: String, windows: Windowing = .init(), options: FillMaskOptions = .init(),
+        onProgress: ProgressHandler? = nil
+    ) async throws(PocketBERTError) -> MaskFill {
+        let handle = handle
+        return try await Runner.run(options.call) {
+            MaskFill(
+                try handle.fillLong(text: text, options: options.mobile($0), windows: windows.mobile(onProgress)),
+                in: text)
+        }
+    }
 }

@@ -29,10 +29,12 @@ public struct AnswerOptions: Sendable, Hashable {
         self.call = call
     }
 
-    func mobile(_ call: PocketBERTMobile.CallOptions) throws(PocketBERTError) -> PocketBERTMobile.AnswerOptions {
+    func mobile(
+        _ call: PocketBERTMobile.CallOptions, _ onProgress: ProgressHandler? = nil
+    ) throws(PocketBERTError) -> PocketBERTMobile.AnswerOptions {
         .init(
             topK: try Int32(checking: topK, "topK"), maxTokens: try Int32(checking: longestAnswer, "longestAnswer"),
-            wholeWords: wholeWords, noAnswer: noAnswerMargin, windows: try windows.mobile(), call: call)
+            wholeWords: wholeWords, noAnswer: noAnswerMargin, windows: try windows.mobile(onProgress), call: call)
     }
 }
 
@@ -102,12 +104,14 @@ public final class QuestionAnswerer: LanguageTask {
 
     /// Answers one question; the context may have any length.
     public func answer(
-        _ question: String, in context: String, options: AnswerOptions = .init()
+        _ question: String, in context: String, options: AnswerOptions = .init(),
+        onProgress: ProgressHandler? = nil
     ) async throws(PocketBERTError) -> AnswerSet {
         let handle = handle
         return try await Runner.run(options.call) {
             AnswerSet(
-                try handle.answer(question: question, context: context, options: options.mobile($0)), in: context)
+                try handle.answer(question: question, context: context, options: options.mobile($0, onProgress)),
+                in: context)
         }
     }
 

@@ -22,6 +22,12 @@ public struct RerankOptions: Sendable, Hashable {
         self.maximumTokenCount = maximumTokenCount
         self.call = call
     }
+
+    func mobile(_ call: PocketBERTMobile.CallOptions) throws(PocketBERTError) -> PocketBERTMobile.RerankOptions {
+        .init(
+            topK: try Int32?(checking: topK, "topK"), tooLong: longText.mobile,
+            maxTokens: try Int32?(checking: maximumTokenCount, "maximumTokenCount"), call: call)
+    }
 }
 
 /// A document's place.
@@ -53,11 +59,23 @@ public final class Reranker: LanguageTask {
     ) async throws(PocketBERTError) -> [RankedDocument] {
         let handle = handle
         return try await Runner.run(options.call) {
-            let options = PocketBERTMobile.RerankOptions(
-                topK: try Int32?(checking: options.topK, "topK"), tooLong: options.longText.mobile,
-                maxTokens: try Int32?(checking: options.maximumTokenCount, "maximumTokenCount"), call: $0)
-            return try handle.rank(query: query, documents: documents, options: options)
+            try handle.rank(query: query, documents: documents, options: options.mobile($0))
                 .map { RankedDocument(index: Int($0.index), score: $0.score) }
+        }
+    }
+
+    /// Documents of any length, the best first: they are read in windows, whose scores become one. By default a
+    /// document is as good as its best window.
+    public func rank(
+        longDocuments documents: [String], by query: String, windows: Windowing = .init(merge: .max),
+        options: RerankOptions = .init(), onProgress: ProgressHandler? = nil
+    ) async throws(PocketBERTError) -> [RankedDocument] {
+        let handle = handle
+        return try await Runner.run(options.call) {
+            try handle.rankLong(
+                query: query, documents: documents, options: options.mobile($0), windows: windows.mobile(onProgress)
+            )
+            .map { RankedDocument(index: Int($0.index), score: $0.score) }
         }
     }
 }

@@ -159,12 +159,13 @@ public final class TextClassifier: LanguageTask {
 
     /// Classifies a text of any length: it is read in windows, whose answers become one.
     public func classify(
-        document text: String, windows: Windowing = .init(), options: ClassifyOptions = .init()
+        document text: String, windows: Windowing = .init(), options: ClassifyOptions = .init(),
+        onProgress: ProgressHandler? = nil
     ) async throws(PocketBERTError) -> Classification {
         let handle = handle
         return try await Runner.run(options.call) {
             Classification(
-                try handle.classifyLong(text: text, options: options.mobile($0), windows: windows.mobile()),
+                try handle.classifyLong(text: text, options: options.mobile($0), windows: windows.mobile(onProgress)),
                 names: try handle.labels())
         }
     }

@@ -226,11 +226,13 @@ public final class TextEmbedder: LanguageTask {
 
     /// Embeds a text of any length: the mean over its windows.
     public func embed(
-        document text: String, windows: Windowing = .init(), options: EmbedOptions = .init()
+        document text: String, windows: Windowing = .init(), options: EmbedOptions = .init(),
+        onProgress: ProgressHandler? = nil
     ) async throws(PocketBERTError) -> Embedding {
         let handle = handle
         return try await Runner.run(options.call) {
-            Embedding(try handle.embedLong(text: text, options: options.mobile($0), windows: windows.mobile()))
+            Embedding(
+                try handle.embedLong(text: text, options: options.mobile($0), windows: windows.mobile(onProgress)))
         }
     }
 

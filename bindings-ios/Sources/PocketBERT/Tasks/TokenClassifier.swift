@@ -179,12 +179,13 @@ public final class TokenClassifier: LanguageTask {
 
     /// Tags a text of any length: it is read in windows, whose spans are merged.
     public func tag(
-        document text: String, windows: Windowing = .init(), options: TagOptions = .init()
+        document text: String, windows: Windowing = .init(), options: TagOptions = .init(),
+        onProgress: ProgressHandler? = nil
     ) async throws(PocketBERTError) -> Tagging {
         let handle = handle
         return try await Runner.run(options.call) {
             Tagging(
-                try handle.tagLong(text: text, options: options.mobile($0), windows: windows.mobile()), in: text)
+                try handle.tagLong(text: text, options: options.mobile($0), windows: windows.mobile(onProgress)), in: text)
         }
     }
 

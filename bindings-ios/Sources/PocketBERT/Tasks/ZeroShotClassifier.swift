@@ -109,4 +109,18 @@ public final class ZeroShotClassifier: LanguageTask {
                 .map { ZeroShotClassification($0, names: labels) }
         }
     }
+
+    /// Classifies a text of any length: it is read in windows, the same ones for every label.
+    public func classify(
+        document text: String, labels: [String], windows: Windowing = .init(), options: ZeroShotOptions = .init(),
+        onProgress: ProgressHandler? = nil
+    ) async throws(PocketBERTError) -> ZeroShotClassification {
+        let handle = handle
+        return try await Runner.run(options.call) {
+            ZeroShotClassification(
+                try handle.classifyLong(
+                    text: text, labels: labels, options: options.mobile($0), windows: windows.mobile(onProgress)),
+                names: labels)
+        }
+    }
 }

@@ -141,6 +141,21 @@ public class Analyzer internal constructor(model: Model, head: String?, owned: B
     public fun analyze(texts: List<String>, options: AnalyzeOptions = AnalyzeOptions.DEFAULT): List<Analysis> =
         many(texts, options, options.native())
 
+    /** Asks heads about a text of any length, read in windows: once for all heads that share their windows. */
+    @JvmOverloads
+    public fun analyzeLong(
+        text: String,
+        options: AnalyzeOptions = AnalyzeOptions.DEFAULT,
+        windows: Windows = Windows.DEFAULT,
+    ): Analysis = long(text, options, windows, options.native())
+
+    /** [analyzeLong] on the model's dispatcher. */
+    public suspend fun analyzeLongAsync(
+        text: String,
+        options: AnalyzeOptions = AnalyzeOptions.DEFAULT,
+        windows: Windows = Windows.DEFAULT,
+    ): Analysis = stoppable(options) { long(text, options, windows, it) }
+
     /** [analyze] on the model's dispatcher; it stops with its coroutine. */
     public suspend fun analyzeAsync(text: String, options: AnalyzeOptions = AnalyzeOptions.DEFAULT): Analysis =
         stoppable(options) { one(text, options, it) }
@@ -151,10 +166,15 @@ public class Analyzer internal constructor(model: Model, head: String?, owned: B
         options: AnalyzeOptions = AnalyzeOptions.DEFAULT,
     ): List<Analysis> = stoppable(options) { many(texts, options, it) }
 
-    // Both ask for the labels first: during the run this object may be closed.
+    // All ask for the labels first: during the run this object may be closed.
     private fun one(text: String, options: AnalyzeOptions, call: NativeCall): Analysis {
         val names = labels
         return public(native { handle.analyze(clean(text), options.with(call)) }, names)
+    }
+
+    private fun long(text: String, options: AnalyzeOptions, windows: Windows, call: NativeCall): Analysis {
+        val names = labels
+        return public(native { handle.analyzeLong(clean(text), options.with(call), windows.native()) }, names)
     }
 
     private fun many(texts: List<String>, options: AnalyzeOptions, call: NativeCall): List<Analysis> {

@@ -121,6 +121,22 @@ public class MaskFiller internal constructor(model: Model, head: String?, owned:
     public fun fill(texts: List<String>, options: FillMaskOptions = FillMaskOptions.DEFAULT): List<MaskFill> =
         many(texts, options, options.native())
 
+    /** Fills the masks of a text of any length; each sees the window that shows most of its surroundings. */
+    @JvmOverloads
+    public fun fillLong(
+        text: String,
+        options: FillMaskOptions = FillMaskOptions.DEFAULT,
+        windows: Windows = Windows.DEFAULT,
+    ): MaskFill = native { handle.fillLong(clean(text), options.with(options.native()), windows.native()) }.public()
+
+    /** [fillLong] on the model's dispatcher. */
+    public suspend fun fillLongAsync(
+        text: String,
+        options: FillMaskOptions = FillMaskOptions.DEFAULT,
+        windows: Windows = Windows.DEFAULT,
+    ): MaskFill =
+        stoppable(options) { handle.fillLong(clean(text), options.with(it), windows.native()).public() }
+
     /** [fill] on the model's dispatcher; it stops with its coroutine. */
     public suspend fun fillAsync(text: String, options: FillMaskOptions = FillMaskOptions.DEFAULT): MaskFill =
         stoppable(options) { handle.fill(clean(text), options.with(it)).public() }

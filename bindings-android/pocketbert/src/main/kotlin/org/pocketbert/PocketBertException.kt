@@ -63,7 +63,7 @@ internal inline fun <T> native(block: () -> T): T {
     try {
         return block()
     } catch (e: MobileException.Failed) {
-        throw exceptionOf(e.code, e.reason)
+        throw takeThrown() ?: exceptionOf(e.code, e.reason)
     } catch (e: org.pocketbert.internal.InternalException) {
         throw PocketBertException.Internal("a defect in the binding: please report it")
     } catch (e: IllegalStateException) {

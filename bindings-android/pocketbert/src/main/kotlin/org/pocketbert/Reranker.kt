@@ -83,6 +83,33 @@ public class Reranker internal constructor(model: Model, head: String?, owned: B
         options: RerankOptions = RerankOptions.DEFAULT,
     ): List<Ranked> = stoppable(options) { ranked(query, documents, options, it) }
 
+    /** The [documents], which may have any length, the best first: the scores of their windows are merged. */
+    @JvmOverloads
+    public fun rankLong(
+        query: String,
+        documents: List<String>,
+        options: RerankOptions = RerankOptions.DEFAULT,
+        windows: Windows = Windows.BEST,
+    ): List<Ranked> = long(query, documents, options, windows, options.native())
+
+    /** [rankLong] on the model's dispatcher. */
+    public suspend fun rankLongAsync(
+        query: String,
+        documents: List<String>,
+        options: RerankOptions = RerankOptions.DEFAULT,
+        windows: Windows = Windows.BEST,
+    ): List<Ranked> = stoppable(options) { long(query, documents, options, windows, it) }
+
+    private fun long(
+        query: String,
+        documents: List<String>,
+        options: RerankOptions,
+        windows: Windows,
+        call: NativeCall,
+    ): List<Ranked> =
+        native { handle.rankLong(clean(query), documents.map(::clean), options.with(call), windows.native()) }
+            .map { Ranked(it.index, it.score) }
+
     private fun ranked(query: String, documents: List<String>, options: RerankOptions, call: NativeCall): List<Ranked> =
         native { handle.rank(clean(query), documents.map(::clean), options.with(call)) }
             .map { Ranked(it.index, it.score) }

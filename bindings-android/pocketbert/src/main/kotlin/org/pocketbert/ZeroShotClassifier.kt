@@ -116,12 +116,39 @@ public class ZeroShotClassifier internal constructor(model: Model, head: String?
         }.map { it.public(names) }
     }
 
+    /** Which of [labels] fit a text of any length, read in windows. */
+    @JvmOverloads
+    public fun classifyLong(
+        text: String,
+        labels: List<String>,
+        options: ZeroShotOptions = ZeroShotOptions.DEFAULT,
+        windows: Windows = Windows.DEFAULT,
+    ): ZeroShot = long(text, labels.toList(), options, windows, options.native())
+
+    /** [classifyLong] on the model's dispatcher. */
+    public suspend fun classifyLongAsync(
+        text: String,
+        labels: List<String>,
+        options: ZeroShotOptions = ZeroShotOptions.DEFAULT,
+        windows: Windows = Windows.DEFAULT,
+    ): ZeroShot = stoppable(options) { long(text, labels.toList(), options, windows, it) }
+
     /** [classify] on the model's dispatcher; it stops with its coroutine. */
     public suspend fun classifyAsync(
         text: String,
         labels: List<String>,
         options: ZeroShotOptions = ZeroShotOptions.DEFAULT,
     ): ZeroShot = stoppable(options) { one(text, labels.toList(), options, it) }
+
+    private fun long(
+        text: String,
+        labels: List<String>,
+        options: ZeroShotOptions,
+        windows: Windows,
+        call: NativeCall,
+    ): ZeroShot =
+        native { handle.classifyLong(clean(text), labels.map(::clean), options.with(call), windows.native()) }
+            .public(labels)
 
     private fun one(text: String, labels: List<String>, options: ZeroShotOptions, call: NativeCall): ZeroShot =
         native { handle.classify(clean(text), labels.map(::clean), options.with(call)) }.public(labels)

@@ -653,6 +653,9 @@ internal interface UniffiForeignFutureCompleteVoid : com.sun.jna.Callback {
 internal interface UniffiCallbackInterfaceLogSinkMethod0 : com.sun.jna.Callback {
     fun callback(`uniffiHandle`: Long,`level`: RustBuffer.ByValue,`message`: RustBuffer.ByValue,`uniffiOutReturn`: Pointer,uniffiCallStatus: UniffiRustCallStatus,)
 }
+internal interface UniffiCallbackInterfaceProgressListenerMethod0 : com.sun.jna.Callback {
+    fun callback(`uniffiHandle`: Long,`progress`: RustBuffer.ByValue,`uniffiOutReturn`: ByteByReference,uniffiCallStatus: UniffiRustCallStatus,)
+}
 @Structure.FieldOrder("uniffiFree", "uniffiClone", "write")
 internal open class UniffiVTableCallbackInterfaceLogSink(
     @JvmField internal var `uniffiFree`: UniffiCallbackInterfaceFree? = null,
@@ -669,6 +672,25 @@ internal open class UniffiVTableCallbackInterfaceLogSink(
         `uniffiFree` = other.`uniffiFree`
         `uniffiClone` = other.`uniffiClone`
         `write` = other.`write`
+    }
+
+}
+@Structure.FieldOrder("uniffiFree", "uniffiClone", "progressed")
+internal open class UniffiVTableCallbackInterfaceProgressListener(
+    @JvmField internal var `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+    @JvmField internal var `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+    @JvmField internal var `progressed`: UniffiCallbackInterfaceProgressListenerMethod0? = null,
+) : Structure() {
+    class UniffiByValue(
+        `uniffiFree`: UniffiCallbackInterfaceFree? = null,
+        `uniffiClone`: UniffiCallbackInterfaceClone? = null,
+        `progressed`: UniffiCallbackInterfaceProgressListenerMethod0? = null,
+    ): UniffiVTableCallbackInterfaceProgressListener(`uniffiFree`,`uniffiClone`,`progressed`,), Structure.ByValue
+
+   internal fun uniffiSetValue(other: UniffiVTableCallbackInterfaceProgressListener) {
+        `uniffiFree` = other.`uniffiFree`
+        `uniffiClone` = other.`uniffiClone`
+        `progressed` = other.`progressed`
     }
 
 }
@@ -722,6 +744,8 @@ internal object IntegrityCheckingUniffiLib {
     external fun uniffi_pocketbert_mobile_checksum_method_analyzer_analyze(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_batch(
+    ): Int
+    external fun uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_long(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_analyzer_configure_metrics(
     ): Int
@@ -831,6 +855,8 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_batch(
     ): Int
+    external fun uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_long(
+    ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_maskfiller_load(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_maskfiller_mask_token(
@@ -861,6 +887,8 @@ internal object IntegrityCheckingUniffiLib {
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_model_tokenize(
     ): Int
+    external fun uniffi_pocketbert_mobile_checksum_method_progresslistener_progressed(
+    ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_reranker_configure_metrics(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_reranker_drift(
@@ -874,6 +902,8 @@ internal object IntegrityCheckingUniffiLib {
     external fun uniffi_pocketbert_mobile_checksum_method_reranker_prewarm(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_reranker_rank(
+    ): Int
+    external fun uniffi_pocketbert_mobile_checksum_method_reranker_rank_long(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_reranker_state(
     ): Int
@@ -928,6 +958,8 @@ internal object IntegrityCheckingUniffiLib {
     external fun uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_batch(
+    ): Int
+    external fun uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_long(
     ): Int
     external fun uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_configure_metrics(
     ): Int
@@ -988,6 +1020,7 @@ internal object UniffiLib {
     init {
         Native.register(UniffiLib::class.java, findLibraryName(componentName = "pocketbert_mobile"))
         uniffiCallbackInterfaceLogSink.register(this)
+        uniffiCallbackInterfaceProgressListener.register(this)
         
     }
 
@@ -1001,6 +1034,8 @@ internal object UniffiLib {
     external fun uniffi_pocketbert_mobile_fn_method_analyzer_analyze(`ptr`: Long,`text`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_pocketbert_mobile_fn_method_analyzer_analyze_batch(`ptr`: Long,`texts`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
+    ): RustBuffer.ByValue
+    external fun uniffi_pocketbert_mobile_fn_method_analyzer_analyze_long(`ptr`: Long,`text`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`windows`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_pocketbert_mobile_fn_method_analyzer_configure_metrics(`ptr`: Long,`enabled`: Byte,`lowConfidence`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): Unit
@@ -1140,6 +1175,8 @@ internal object UniffiLib {
     ): RustBuffer.ByValue
     external fun uniffi_pocketbert_mobile_fn_method_maskfiller_fill_batch(`ptr`: Long,`texts`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
+    external fun uniffi_pocketbert_mobile_fn_method_maskfiller_fill_long(`ptr`: Long,`text`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`windows`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
+    ): RustBuffer.ByValue
     external fun uniffi_pocketbert_mobile_fn_method_maskfiller_load(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
     ): Unit
     external fun uniffi_pocketbert_mobile_fn_method_maskfiller_mask_token(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
@@ -1186,6 +1223,14 @@ internal object UniffiLib {
     ): Unit
     external fun uniffi_pocketbert_mobile_fn_method_model_tokenize(`ptr`: Long,`text`: RustBuffer.ByValue,`tooLong`: RustBuffer.ByValue,`maxTokens`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
+    external fun uniffi_pocketbert_mobile_fn_clone_progresslistener(`handle`: Long,uniffi_out_err: UniffiRustCallStatus, 
+    ): Long
+    external fun uniffi_pocketbert_mobile_fn_free_progresslistener(`handle`: Long,uniffi_out_err: UniffiRustCallStatus, 
+    ): Unit
+    external fun uniffi_pocketbert_mobile_fn_init_callback_vtable_progresslistener(`vtable`: UniffiVTableCallbackInterfaceProgressListener,
+    ): Unit
+    external fun uniffi_pocketbert_mobile_fn_method_progresslistener_progressed(`ptr`: Long,`progress`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
+    ): Byte
     external fun uniffi_pocketbert_mobile_fn_clone_reranker(`handle`: Long,uniffi_out_err: UniffiRustCallStatus, 
     ): Long
     external fun uniffi_pocketbert_mobile_fn_free_reranker(`handle`: Long,uniffi_out_err: UniffiRustCallStatus, 
@@ -1205,6 +1250,8 @@ internal object UniffiLib {
     external fun uniffi_pocketbert_mobile_fn_method_reranker_prewarm(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
     ): Unit
     external fun uniffi_pocketbert_mobile_fn_method_reranker_rank(`ptr`: Long,`query`: RustBuffer.ByValue,`documents`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
+    ): RustBuffer.ByValue
+    external fun uniffi_pocketbert_mobile_fn_method_reranker_rank_long(`ptr`: Long,`query`: RustBuffer.ByValue,`documents`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`windows`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_pocketbert_mobile_fn_method_reranker_state(`ptr`: Long,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
@@ -1277,6 +1324,8 @@ internal object UniffiLib {
     external fun uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify(`ptr`: Long,`text`: RustBuffer.ByValue,`labels`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify_batch(`ptr`: Long,`texts`: RustBuffer.ByValue,`labels`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
+    ): RustBuffer.ByValue
+    external fun uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify_long(`ptr`: Long,`text`: RustBuffer.ByValue,`labels`: RustBuffer.ByValue,`options`: RustBuffer.ByValue,`windows`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): RustBuffer.ByValue
     external fun uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_configure_metrics(`ptr`: Long,`enabled`: Byte,`lowConfidence`: RustBuffer.ByValue,uniffi_out_err: UniffiRustCallStatus, 
     ): Unit
@@ -1444,7 +1493,7 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_pocketbert_mobile_checksum_func_library_version() and 0xFFFF) != 10776) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
-    if ((lib.uniffi_pocketbert_mobile_checksum_func_set_log_level() and 0xFFFF) != 64450) {
+    if ((lib.uniffi_pocketbert_mobile_checksum_func_set_log_level() and 0xFFFF) != 36604) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_pocketbert_mobile_checksum_func_set_log_sink() and 0xFFFF) != 54440) {
@@ -1472,6 +1521,9 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_batch() and 0xFFFF) != 33966) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_pocketbert_mobile_checksum_method_analyzer_analyze_long() and 0xFFFF) != 49763) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_analyzer_configure_metrics() and 0xFFFF) != 7902) {
@@ -1636,6 +1688,9 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_batch() and 0xFFFF) != 8950) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
+    if ((lib.uniffi_pocketbert_mobile_checksum_method_maskfiller_fill_long() and 0xFFFF) != 34541) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_maskfiller_load() and 0xFFFF) != 8775) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
@@ -1681,6 +1736,9 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
     if ((lib.uniffi_pocketbert_mobile_checksum_method_model_tokenize() and 0xFFFF) != 64138) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
+    if ((lib.uniffi_pocketbert_mobile_checksum_method_progresslistener_progressed() and 0xFFFF) != 62264) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_reranker_configure_metrics() and 0xFFFF) != 1968) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
@@ -1700,6 +1758,9 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_reranker_rank() and 0xFFFF) != 4254) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_pocketbert_mobile_checksum_method_reranker_rank_long() and 0xFFFF) != 33307) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_reranker_state() and 0xFFFF) != 46592) {
@@ -1781,6 +1842,9 @@ private fun uniffiCheckApiChecksums(lib: IntegrityCheckingUniffiLib) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_batch() and 0xFFFF) != 11804) {
+        throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
+    }
+    if ((lib.uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_classify_long() and 0xFFFF) != 32927) {
         throw RuntimeException("UniFFI API checksum mismatch: try cleaning and rebuilding your project")
     }
     if ((lib.uniffi_pocketbert_mobile_checksum_method_zeroshotclassifier_configure_metrics() and 0xFFFF) != 61362) {
@@ -2310,6 +2374,11 @@ public interface AnalyzerInterface {
     fun `analyzeBatch`(`texts`: List<kotlin.String>, `options`: AnalyzeOptions): List<Analysis>
     
     /**
+     * A text of any length, read in windows.
+     */
+    fun `analyzeLong`(`text`: kotlin.String, `options`: AnalyzeOptions, `windows`: Windowing): Analysis
+    
+    /**
      * Counts from now on, or stops counting; answers less sure than `low_confidence` count as such.
      */
     fun `configureMetrics`(`enabled`: kotlin.Boolean, `lowConfidence`: kotlin.Float?)
@@ -2493,6 +2562,26 @@ open class Analyzer: Disposable, AutoCloseable, AnalyzerInterface
         
         FfiConverterSequenceString.lower(`texts`),
         FfiConverterTypeAnalyzeOptions.lower(`options`),_status)
+}
+    }
+    )
+    }
+    
+
+    
+    /**
+     * A text of any length, read in windows.
+     */
+    @Throws(MobileException::class)override fun `analyzeLong`(`text`: kotlin.String, `options`: AnalyzeOptions, `windows`: Windowing): Analysis {
+            return FfiConverterTypeAnalysis.lift(
+    callWithHandle {
+    uniffiRustCallWithError(MobileException) { _status ->
+    UniffiLib.uniffi_pocketbert_mobile_fn_method_analyzer_analyze_long(
+        it,
+        
+        FfiConverterString.lower(`text`),
+        FfiConverterTypeAnalyzeOptions.lower(`options`),
+        FfiConverterTypeWindowing.lower(`windows`),_status)
 }
     }
     )
@@ -3455,6 +3544,11 @@ public interface MaskFillerInterface {
     fun `fillBatch`(`texts`: List<kotlin.String>, `options`: FillMaskOptions): List<MaskFill>
     
     /**
+     * A text of any length, read in windows.
+     */
+    fun `fillLong`(`text`: kotlin.String, `options`: FillMaskOptions, `windows`: Windowing): MaskFill
+    
+    /**
      * Opens the model if it is not open yet.
      */
     fun `load`()
@@ -3663,6 +3757,26 @@ open class MaskFiller: Disposable, AutoCloseable, MaskFillerInterface
         
         FfiConverterSequenceString.lower(`texts`),
         FfiConverterTypeFillMaskOptions.lower(`options`),_status)
+}
+    }
+    )
+    }
+    
+
+    
+    /**
+     * A text of any length, read in windows.
+     */
+    @Throws(MobileException::class)override fun `fillLong`(`text`: kotlin.String, `options`: FillMaskOptions, `windows`: Windowing): MaskFill {
+            return FfiConverterTypeMaskFill.lift(
+    callWithHandle {
+    uniffiRustCallWithError(MobileException) { _status ->
+    UniffiLib.uniffi_pocketbert_mobile_fn_method_maskfiller_fill_long(
+        it,
+        
+        FfiConverterString.lower(`text`),
+        FfiConverterTypeFillMaskOptions.lower(`options`),
+        FfiConverterTypeWindowing.lower(`windows`),_status)
 }
     }
     )
@@ -4390,6 +4504,330 @@ public object FfiConverterTypeModel: FfiConverter<Model, Long> {
 
 
 /**
+ * Told how far a long text is read: on the thread of the call, after each window.
+ */
+public interface ProgressListener {
+    
+    /**
+     * `false` ends the call with code 1. Must not throw: what it throws ends the call with code 13.
+     */
+    fun `progressed`(`progress`: LongProgress): kotlin.Boolean
+    
+    companion object
+}
+
+/**
+ * Told how far a long text is read: on the thread of the call, after each window.
+ */
+open class ProgressListenerImpl: Disposable, AutoCloseable, ProgressListener
+{
+
+    @Suppress("UNUSED_PARAMETER")
+    /**
+     * @suppress
+     */
+    constructor(withHandle: UniffiWithHandle, handle: Long) {
+        this.handle = handle
+        this.cleanable = UniffiLib.CLEANER.register(this, UniffiCleanAction(handle))
+    }
+
+    /**
+     * @suppress
+     *
+     * This constructor can be used to instantiate a fake object. Only used for tests. Any
+     * attempt to actually use an object constructed this way will fail as there is no
+     * connected Rust object.
+     */
+    @Suppress("UNUSED_PARAMETER")
+    constructor(noHandle: NoHandle) {
+        this.handle = 0
+        this.cleanable = null
+    }
+
+    protected val handle: Long
+    protected val cleanable: UniffiCleaner.Cleanable?
+
+    private val wasDestroyed = AtomicBoolean(false)
+    private val callCounter = AtomicLong(1)
+
+    /**
+     * Whether the current object has been destroyed and its reference is gone in the Rust side.
+     */
+    val uniffiIsDestroyed: Boolean get() = wasDestroyed.get()
+
+    override fun destroy() {
+        // Only allow a single call to this method.
+        // TODO: maybe we should log a warning if called more than once?
+        if (this.wasDestroyed.compareAndSet(false, true)) {
+            // This decrement always matches the initial count of 1 given at creation time.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    @Synchronized
+    override fun close() {
+        this.destroy()
+    }
+
+    internal inline fun <R> callWithHandle(block: (handle: Long) -> R): R {
+        // Check and increment the call counter, to keep the object alive.
+        // This needs a compare-and-set retry loop in case of concurrent updates.
+        do {
+            val c = this.callCounter.get()
+            if (c == 0L) {
+                throw IllegalStateException("${this.javaClass.simpleName} object has already been destroyed")
+            }
+            if (c == Long.MAX_VALUE) {
+                throw IllegalStateException("${this.javaClass.simpleName} call counter would overflow")
+            }
+        } while (! this.callCounter.compareAndSet(c, c + 1L))
+        // Now we can safely do the method call without the handle being freed concurrently.
+        try {
+            return block(this.uniffiCloneHandle())
+        } finally {
+            // This decrement always matches the increment we performed above.
+            if (this.callCounter.decrementAndGet() == 0L) {
+                cleanable?.clean()
+            }
+        }
+    }
+
+    // Use a static inner class instead of a closure so as not to accidentally
+    // capture `this` as part of the cleanable's action.
+    private class UniffiCleanAction(private val handle: Long) : Runnable {
+        override fun run() {
+            if (handle == 0.toLong()) {
+                // Fake object created with `NoHandle`, don't try to free.
+                return;
+            }
+            uniffiRustCall { status ->
+                UniffiLib.uniffi_pocketbert_mobile_fn_free_progresslistener(handle, status)
+            }
+        }
+    }
+
+    /**
+     * @suppress
+     */
+    fun uniffiCloneHandle(): Long {
+        if (handle == 0.toLong()) {
+            throw InternalException("uniffiCloneHandle() called on NoHandle object");
+        }
+        return uniffiRustCall() { status ->
+            UniffiLib.uniffi_pocketbert_mobile_fn_clone_progresslistener(handle, status)
+        }
+    }
+
+    
+    /**
+     * `false` ends the call with code 1. Must not throw: what it throws ends the call with code 13.
+     */override fun `progressed`(`progress`: LongProgress): kotlin.Boolean {
+            return FfiConverterBoolean.lift(
+    callWithHandle {
+    uniffiRustCall() { _status ->
+    UniffiLib.uniffi_pocketbert_mobile_fn_method_progresslistener_progressed(
+        it,
+        
+        FfiConverterTypeLongProgress.lower(`progress`),_status)
+}
+    }
+    )
+    }
+    
+
+    
+
+    
+
+
+    
+    
+    /**
+     * @suppress
+     */
+    companion object
+    
+}
+
+
+
+// Put the implementation in an object so we don't pollute the top-level namespace
+internal object uniffiCallbackInterfaceProgressListener {
+    internal object `progressed`: UniffiCallbackInterfaceProgressListenerMethod0 {
+        override fun callback(`uniffiHandle`: Long,`progress`: RustBuffer.ByValue,`uniffiOutReturn`: ByteByReference,uniffiCallStatus: UniffiRustCallStatus,) {
+            val uniffiObj = FfiConverterTypeProgressListener.handleMap.get(uniffiHandle)
+            val makeCall = { ->
+                uniffiObj.`progressed`(
+                    FfiConverterTypeLongProgress.lift(`progress`),
+                )
+            }
+            val writeReturn = { value: kotlin.Boolean -> uniffiOutReturn.setValue(FfiConverterBoolean.lower(value)) }
+            uniffiTraitInterfaceCall(uniffiCallStatus, makeCall, writeReturn)
+        }
+    }
+
+    internal object uniffiFree: UniffiCallbackInterfaceFree {
+        override fun callback(handle: Long) {
+            FfiConverterTypeProgressListener.handleMap.remove(handle)
+        }
+    }
+
+    internal object uniffiClone: UniffiCallbackInterfaceClone {
+        override fun callback(handle: Long): Long {
+            return FfiConverterTypeProgressListener.handleMap.clone(handle)
+        }
+    }
+
+    internal var vtable = UniffiVTableCallbackInterfaceProgressListener.UniffiByValue(
+        uniffiFree,
+        uniffiClone,
+        `progressed`,
+    )
+
+    // Registers the foreign callback with the Rust side.
+    // This method is generated for each callback interface.
+    internal fun register(lib: UniffiLib) {
+        lib.uniffi_pocketbert_mobile_fn_init_callback_vtable_progresslistener(vtable)
+    }
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeProgressListener: FfiConverter<ProgressListener, Long> {
+    internal val handleMap = UniffiHandleMap<ProgressListener>()
+
+    override fun lower(value: ProgressListener): Long {
+        if (value is ProgressListenerImpl) {
+             // Rust-implemented object.  Clone the handle and return it
+            return value.uniffiCloneHandle()
+         } else {
+            // Kotlin object, generate a new vtable handle and return that.
+            return handleMap.insert(value)
+         }
+    }
+
+    override fun lift(value: Long): ProgressListener {
+        if ((value and 1.toLong()) == 0.toLong()) {
+            // Rust-generated handle, construct a new class that uses the handle to implement the
+            // interface
+            return ProgressListenerImpl(UniffiWithHandle, value)
+        } else {
+            // Kotlin-generated handle, get the object from the handle map
+            return handleMap.remove(value)
+        }
+    }
+
+    override fun read(buf: ByteBuffer): ProgressListener {
+        return lift(buf.getLong())
+    }
+
+    override fun allocationSize(value: ProgressListener) = 8UL
+
+    override fun write(value: ProgressListener, buf: ByteBuffer) {
+        buf.putLong(lower(value))
+    }
+}
+
+
+// This template implements a class for working with a Rust struct via a handle
+// to the live Rust struct on the other side of the FFI.
+//
+// There's some subtlety here, because we have to be careful not to operate on a Rust
+// struct after it has been dropped, and because we must expose a public API for freeing
+// theq Kotlin wrapper object in lieu of reliable finalizers. The core requirements are:
+//
+//   * Each instance holds an opaque handle to the underlying Rust struct.
+//     Method calls need to read this handle from the object's state and pass it in to
+//     the Rust FFI.
+//
+//   * When an instance is no longer needed, its handle should be passed to a
+//     special destructor function provided by the Rust FFI, which will drop the
+//     underlying Rust struct.
+//
+//   * Given an instance, calling code is expected to call the special
+//     `destroy` method in order to free it after use, either by calling it explicitly
+//     or by using a higher-level helper like the `use` method. Failing to do so risks
+//     leaking the underlying Rust struct.
+//
+//   * We can't assume that calling code will do the right thing, and must be prepared
+//     to handle Kotlin method calls executing concurrently with or even after a call to
+//     `destroy`, and to handle multiple (possibly concurrent!) calls to `destroy`.
+//
+//   * We must never allow Rust code to operate on the underlying Rust struct after
+//     the destructor has been called, and must never call the destructor more than once.
+//     Doing so may trigger memory unsafety.
+//
+//   * To mitigate many of the risks of leaking memory and use-after-free unsafety, a `Cleaner`
+//     is implemented to call the destructor when the Kotlin object becomes unreachable.
+//     This is done in a background thread. This is not a panacea, and client code should be aware that
+//      1. the thread may starve if some there are objects that have poorly performing
+//     `drop` methods or do significant work in their `drop` methods.
+//      2. the thread is shared across the whole library. This can be tuned by using `android_cleaner = true`,
+//         or `android = true` in the [`kotlin` section of the `uniffi.toml` file](https://mozilla.github.io/uniffi-rs/kotlin/configuration.html).
+//
+// If we try to implement this with mutual exclusion on access to the handle, there is the
+// possibility of a race between a method call and a concurrent call to `destroy`:
+//
+//    * Thread A starts a method call, reads the value of the handle, but is interrupted
+//      before it can pass the handle over the FFI to Rust.
+//    * Thread B calls `destroy` and frees the underlying Rust struct.
+//    * Thread A resumes, passing the already-read handle value to Rust and triggering
+//      a use-after-free.
+//
+// One possible solution would be to use a `ReadWriteLock`, with each method call taking
+// a read lock (and thus allowed to run concurrently) and the special `destroy` method
+// taking a write lock (and thus blocking on live method calls). However, we aim not to
+// generate methods with any hidden blocking semantics, and a `destroy` method that might
+// block if called incorrectly seems to meet that bar.
+//
+// So, we achieve our goals by giving each instance an associated `AtomicLong` counter to track
+// the number of in-flight method calls, and an `AtomicBoolean` flag to indicate whether `destroy`
+// has been called. These are updated according to the following rules:
+//
+//    * The initial value of the counter is 1, indicating a live object with no in-flight calls.
+//      The initial value for the flag is false.
+//
+//    * At the start of each method call, we atomically check the counter.
+//      If it is 0 then the underlying Rust struct has already been destroyed and the call is aborted.
+//      If it is nonzero them we atomically increment it by 1 and proceed with the method call.
+//
+//    * At the end of each method call, we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+//    * When `destroy` is called, we atomically flip the flag from false to true.
+//      If the flag was already true we silently fail.
+//      Otherwise we atomically decrement and check the counter.
+//      If it has reached zero then we destroy the underlying Rust struct.
+//
+// Astute readers may observe that this all sounds very similar to the way that Rust's `Arc<T>` works,
+// and indeed it is, with the addition of a flag to guard against multiple calls to `destroy`.
+//
+// The overall effect is that the underlying Rust struct is destroyed only when `destroy` has been
+// called *and* all in-flight method calls have completed, avoiding violating any of the expectations
+// of the underlying Rust code.
+//
+// This makes a cleaner a better alternative to _not_ calling `destroy()` as
+// and when the object is finished with, but the abstraction is not perfect: if the Rust object's `drop`
+// method is slow, and/or there are many objects to cleanup, and it's on a low end Android device, then the cleaner
+// thread may be starved, and the app will leak memory.
+//
+// In this case, `destroy`ing manually may be a better solution.
+//
+// The cleaner can live side by side with the manual calling of `destroy`. In the order of responsiveness, uniffi objects
+// with Rust peers are reclaimed:
+//
+// 1. By calling the `destroy` method of the object, which calls `rustObject.free()`. If that doesn't happen:
+// 2. When the object becomes unreachable, AND the Cleaner thread gets to call `rustObject.free()`. If the thread is starved then:
+// 3. The memory is reclaimed when the process terminates.
+//
+// [1] https://stackoverflow.com/questions/24376768/can-java-finalize-an-object-when-it-is-still-in-scope/24380219
+//
+
+
+/**
  * Answers questions.
  */
 public interface QuestionAnswererInterface {
@@ -4939,6 +5377,11 @@ public interface RerankerInterface {
     fun `rank`(`query`: kotlin.String, `documents`: List<kotlin.String>, `options`: RerankOptions): List<Ranked>
     
     /**
+     * Documents of any length, read in windows; the best first.
+     */
+    fun `rankLong`(`query`: kotlin.String, `documents`: List<kotlin.String>, `options`: RerankOptions, `windows`: Windowing): List<Ranked>
+    
+    /**
      * How far it is from answering at full speed.
      */
     fun `state`(): ModelState
@@ -5170,6 +5613,27 @@ open class Reranker: Disposable, AutoCloseable, RerankerInterface
         FfiConverterString.lower(`query`),
         FfiConverterSequenceString.lower(`documents`),
         FfiConverterTypeRerankOptions.lower(`options`),_status)
+}
+    }
+    )
+    }
+    
+
+    
+    /**
+     * Documents of any length, read in windows; the best first.
+     */
+    @Throws(MobileException::class)override fun `rankLong`(`query`: kotlin.String, `documents`: List<kotlin.String>, `options`: RerankOptions, `windows`: Windowing): List<Ranked> {
+            return FfiConverterSequenceTypeRanked.lift(
+    callWithHandle {
+    uniffiRustCallWithError(MobileException) { _status ->
+    UniffiLib.uniffi_pocketbert_mobile_fn_method_reranker_rank_long(
+        it,
+        
+        FfiConverterString.lower(`query`),
+        FfiConverterSequenceString.lower(`documents`),
+        FfiConverterTypeRerankOptions.lower(`options`),
+        FfiConverterTypeWindowing.lower(`windows`),_status)
 }
     }
     )
@@ -7576,6 +8040,11 @@ public interface ZeroShotClassifierInterface {
     fun `classifyBatch`(`texts`: List<kotlin.String>, `labels`: List<kotlin.String>, `options`: ZeroShotOptions): List<ZeroShot>
     
     /**
+     * A text of any length, read in windows.
+     */
+    fun `classifyLong`(`text`: kotlin.String, `labels`: List<kotlin.String>, `options`: ZeroShotOptions, `windows`: Windowing): ZeroShot
+    
+    /**
      * Counts from now on, or stops counting; answers less sure than `low_confidence` count as such.
      */
     fun `configureMetrics`(`enabled`: kotlin.Boolean, `lowConfidence`: kotlin.Float?)
@@ -7756,6 +8225,27 @@ open class ZeroShotClassifier: Disposable, AutoCloseable, ZeroShotClassifierInte
         FfiConverterSequenceString.lower(`texts`),
         FfiConverterSequenceString.lower(`labels`),
         FfiConverterTypeZeroShotOptions.lower(`options`),_status)
+}
+    }
+    )
+    }
+    
+
+    
+    /**
+     * A text of any length, read in windows.
+     */
+    @Throws(MobileException::class)override fun `classifyLong`(`text`: kotlin.String, `labels`: List<kotlin.String>, `options`: ZeroShotOptions, `windows`: Windowing): ZeroShot {
+            return FfiConverterTypeZeroShot.lift(
+    callWithHandle {
+    uniffiRustCallWithError(MobileException) { _status ->
+    UniffiLib.uniffi_pocketbert_mobile_fn_method_zeroshotclassifier_classify_long(
+        it,
+        
+        FfiConverterString.lower(`text`),
+        FfiConverterSequenceString.lower(`labels`),
+        FfiConverterTypeZeroShotOptions.lower(`options`),
+        FfiConverterTypeWindowing.lower(`windows`),_status)
 }
     }
     )
@@ -9234,6 +9724,61 @@ public object FfiConverterTypeHeadInfo: FfiConverterRustBuffer<HeadInfo> {
 
 
 /**
+ * How far a long text is read.
+ */
+data class LongProgress (
+    /**
+     * Windows answered.
+     */
+    val `windows`: kotlin.Int
+    , 
+    /**
+     * Bytes up to the end of the last of them.
+     */
+    val `done`: kotlin.Long
+    , 
+    /**
+     * Bytes of the text; of several texts, or of heads that read it in passes of their own, all of them.
+     */
+    val `total`: kotlin.Long
+    
+){
+    
+
+    
+
+    
+    companion object
+}
+
+/**
+ * @suppress
+ */
+public object FfiConverterTypeLongProgress: FfiConverterRustBuffer<LongProgress> {
+    override fun read(buf: ByteBuffer): LongProgress {
+        return LongProgress(
+            FfiConverterInt.read(buf),
+            FfiConverterLong.read(buf),
+            FfiConverterLong.read(buf),
+        )
+    }
+
+    override fun allocationSize(value: LongProgress) = (
+            FfiConverterInt.allocationSize(value.`windows`) +
+            FfiConverterLong.allocationSize(value.`done`) +
+            FfiConverterLong.allocationSize(value.`total`)
+    )
+
+    override fun write(value: LongProgress, buf: ByteBuffer) {
+            FfiConverterInt.write(value.`windows`, buf)
+            FfiConverterLong.write(value.`done`, buf)
+            FfiConverterLong.write(value.`total`, buf)
+    }
+}
+
+
+
+/**
  * The answer to one text.
  */
 data class MaskFill (
@@ -10388,12 +10933,28 @@ data class Windowing (
      * How answers are merged.
      */
     val `merge`: Merge
+    , 
+    /**
+     * Told after each window.
+     */
+    val `progress`: ProgressListener? = null 
     
-){
+): Disposable{
     
 
     
 
+    
+    @Suppress("UNNECESSARY_SAFE_CALL") // codegen is much simpler if we unconditionally emit safe calls here
+    override fun destroy() {
+        
+    Disposable.destroy(
+        this.`window`,
+        this.`stride`,
+        this.`merge`,
+        this.`progress`
+    )
+    }
     
     companion object
 }
@@ -10407,19 +10968,22 @@ public object FfiConverterTypeWindowing: FfiConverterRustBuffer<Windowing> {
             FfiConverterOptionalInt.read(buf),
             FfiConverterOptionalInt.read(buf),
             FfiConverterTypeMerge.read(buf),
+            FfiConverterOptionalTypeProgressListener.read(buf),
         )
     }
 
     override fun allocationSize(value: Windowing) = (
             FfiConverterOptionalInt.allocationSize(value.`window`) +
             FfiConverterOptionalInt.allocationSize(value.`stride`) +
-            FfiConverterTypeMerge.allocationSize(value.`merge`)
+            FfiConverterTypeMerge.allocationSize(value.`merge`) +
+            FfiConverterOptionalTypeProgressListener.allocationSize(value.`progress`)
     )
 
     override fun write(value: Windowing, buf: ByteBuffer) {
             FfiConverterOptionalInt.write(value.`window`, buf)
             FfiConverterOptionalInt.write(value.`stride`, buf)
             FfiConverterTypeMerge.write(value.`merge`, buf)
+            FfiConverterOptionalTypeProgressListener.write(value.`progress`, buf)
     }
 }
 
@@ -11540,6 +12104,38 @@ public object FfiConverterOptionalTypeCancelToken: FfiConverterRustBuffer<Cancel
 /**
  * @suppress
  */
+public object FfiConverterOptionalTypeProgressListener: FfiConverterRustBuffer<ProgressListener?> {
+    override fun read(buf: ByteBuffer): ProgressListener? {
+        if (buf.get().toInt() == 0) {
+            return null
+        }
+        return FfiConverterTypeProgressListener.read(buf)
+    }
+
+    override fun allocationSize(value: ProgressListener?): ULong {
+        if (value == null) {
+            return 1UL
+        } else {
+            return 1UL + FfiConverterTypeProgressListener.allocationSize(value)
+        }
+    }
+
+    override fun write(value: ProgressListener?, buf: ByteBuffer) {
+        if (value == null) {
+            buf.put(0)
+        } else {
+            buf.put(1)
+            FfiConverterTypeProgressListener.write(value, buf)
+        }
+    }
+}
+
+
+
+
+/**
+ * @suppress
+ */
 public object FfiConverterOptionalTypeDrift: FfiConverterRustBuffer<Drift?> {
     override fun read(buf: ByteBuffer): Drift? {
         if (buf.get().toInt() == 0) {
@@ -12349,7 +12945,7 @@ public object FfiConverterSequenceTypeZeroShotLabel: FfiConverterRustBuffer<List
 
         /**
          * How much is logged: `off` (at first), `error`, `warn`, `info`, `debug` or `trace`. On Android it goes to logcat
-         * with the tag `PocketBERT`; elsewhere nothing writes it. No level ever logs a text.
+         * with the tag `PocketBERT`, elsewhere nowhere, unless `set_log_sink` was called. No level ever logs a text.
          */
     @Throws(MobileException::class) fun `setLogLevel`(`level`: kotlin.String)
         = 
