@@ -274,9 +274,11 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_an_error() {
-        assert!(with_room::<u64>(usize::MAX).is_err());
-        let e = with_room::<u8>(isize::MAX as usize).unwrap_err();
+        let e = with_room::<u64>(usize::MAX).unwrap_err();
         assert_eq!(e.kind(), crate::ErrorKind::ResourceExhausted);
+        // With 32 bits an emulator may well have this much.
+        #[cfg(all(target_pointer_width = "64", not(miri)))]
+        assert!(with_room::<u8>(isize::MAX as usize).is_err());
         assert_eq!(copied(&[1, 2]), Ok(vec![1, 2]));
         assert_eq!(collect([3, 4].iter()), Ok(vec![&3, &4]));
     }
