@@ -19,7 +19,9 @@ encoder=$CARGO_TARGET_DIR/aarch64-unknown-linux-gnu/release/examples/encoder
 if [ ! -d "$work/site/onnxruntime" ]; then
     mkdir -p "$work"/{root,debs,wheels,apt/state/lists/partial,apt/cache/archives/partial}
     touch "$work/apt/status"
-    echo 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main' >"$work/apt/sources.list"
+    # From where this machine gets its own packages.
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Codename: bookworm' | head -1)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${mirror:?no source of bookworm packages} bookworm main" >"$work/apt/sources.list"
     cat >"$work/apt/conf" <<C
 APT::Architecture "arm64";
 APT::Architectures { "arm64"; };
