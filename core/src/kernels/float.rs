@@ -30,9 +30,7 @@ pub fn layer_norm(
     #[cfg(target_arch = "aarch64")]
     if isa.usable() != Isa::Generic {
         out.copy_from_slice(x);
-        normalise_neon(out, residual, h, gamma, beta, eps);
-        count(Kernel::LayerNorm, isa);
-        return Ok(());
+        return layer_norm_in_place(isa, out, residual, h, gamma, beta, eps);
     }
     normalise_to(isa, x, residual, h, gamma, beta, eps, out);
     count(Kernel::LayerNorm, isa);

@@ -207,7 +207,16 @@ pub fn quantize_rows_with(
     memory::resize(&mut out.ordered, ordered * parts, 0.0)?;
     let shape = Shape { k, k_padded, split };
     if parts == 1 && m > 0 {
-        quantize(isa, x, shape, &out.moved, mode, &mut out.data[..bytes], &mut out.meta, &mut out.ordered);
+        quantize_part(
+            isa,
+            x,
+            shape,
+            &out.moved,
+            mode,
+            &mut out.data[..bytes],
+            &mut out.meta,
+            &mut out.ordered,
+        );
         count(Kernel::QuantizeRows, isa);
         return Ok(());
     }
@@ -221,12 +230,7 @@ pub fn quantize_rows_with(
     }
     let moved = &out.moved;
     team.each(items, |(x, data, meta, ordered)| {
-        #[cfg(target_arch = "aarch64")]
-        if isa.usable() != Isa::Generic {
-            quantize_body::<true>(x, shape, moved, mode, data, meta, ordered);
-            return Ok(());
-        }
-        quantize(isa, x, shape, moved, mode, data, meta, ordered);
+        quantize_part(isa, x, shape, moved, mode, data, meta, ordered);
         Ok(())
     })?;
     count(Kernel::QuantizeRows, isa);
@@ -238,6 +242,24 @@ struct Shape {
     k: usize,
     k_padded: usize,
     split: Option<usize>,
+}
+
+/// What one thread does of [`quantize_rows_with`].
+fn quantize_part(
+    isa: Isa,
+    x: &[f32],
+    shape: Shape,
+    moved: &[(u16, u16)],
+    mode: &ActQuant,
+    data: &mut [u8],
+    meta: &mut [RowQuant],
+    ordered: &mut [f32],
+) {
+    #[cfg(target_arch = "aarch64")]
+    if isa.usable() != Isa::Generic {
+        return quantize_body::<true>(x, shape, moved, mode, data, meta, ordered);
+    }
+    quantize(isa, x, shape, moved, mode, data, meta, ordered)
 }
 
 multiversion! {
