@@ -8,7 +8,7 @@
 //! products take 12 loads.
 
 use super::aarch64::{Line, V, prefetch, rows_by_panels, shares, store_sums, stream, sums_so_far};
-use super::aarch64_float;
+use super::aarch64_float::finished_by_hand;
 use super::pack::PANEL;
 use super::quant::RowQuant;
 use super::tile::{Channels, DotTile, Job, Sums, TileInput};
@@ -37,7 +37,6 @@ impl DotTile for Dotprod {
     const ROWS: usize = 6;
     const PANELS: usize = 4;
     const BIAS: i32 = 128;
-    const FINISHES: bool = true;
 
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
@@ -56,30 +55,7 @@ impl DotTile for Dotprod {
         }
     }
 
-    #[inline(always)]
-    fn floats<const TWO: bool>(
-        self,
-        first: &[i32; PANEL],
-        second: &[i32; PANEL],
-        row: &[RowQuant],
-        channels: &Channels,
-    ) -> [f32; PANEL] {
-        aarch64_float::floats::<TWO>(first, second, row, channels, Self::BIAS)
-    }
-
-    #[inline(always)]
-    fn finish<const TWO: bool>(
-        self,
-        sums: &[Sums; 2],
-        panel: usize,
-        rows: &[RowQuant],
-        channels: &Channels,
-        gelu: bool,
-        out: &mut [f32],
-        stride: usize,
-    ) {
-        aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
-    }
+    finished_by_hand!();
 }
 
 stream!(stream, "neon,dotprod", "sdot");

@@ -258,3 +258,36 @@ fn sum_lanes(v: [float32x4_t; LANES / 4]) -> f32 {
     }
     (four[0] + four[2]) + (four[1] + four[3])
 }
+
+/// The part of a `DotTile` that makes floats of sums by [`floats`] and [`finish`].
+macro_rules! finished_by_hand {
+    () => {
+        const FINISHES: bool = true;
+
+        #[inline(always)]
+        fn floats<const TWO: bool>(
+            self,
+            first: &[i32; PANEL],
+            second: &[i32; PANEL],
+            row: &[RowQuant],
+            channels: &Channels,
+        ) -> [f32; PANEL] {
+            super::aarch64_float::floats::<TWO>(first, second, row, channels, Self::BIAS)
+        }
+
+        #[inline(always)]
+        fn finish<const TWO: bool>(
+            self,
+            sums: &[Sums; 2],
+            panel: usize,
+            rows: &[RowQuant],
+            channels: &Channels,
+            gelu: bool,
+            out: &mut [f32],
+            stride: usize,
+        ) {
+            super::aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
+        }
+    };
+}
+pub(super) use finished_by_hand;

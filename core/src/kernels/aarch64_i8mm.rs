@@ -7,7 +7,7 @@
 //! rows. One or two rows read the weights once only and use `SUDOT` on them as they lie.
 
 use super::aarch64::{Line, V, prefetch, rows_by_panels, shares, stream, zip_rows};
-use super::aarch64_float;
+use super::aarch64_float::finished_by_hand;
 use super::pack::PANEL;
 use super::quant::RowQuant;
 use super::tile::{Channels, DotTile, Job, Sums, TILE_PANELS, TILE_ROWS, TileInput};
@@ -36,7 +36,6 @@ impl DotTile for I8mm {
     const ROWS: usize = TILE_ROWS;
     const PANELS: usize = 4;
     const BIAS: i32 = 0;
-    const FINISHES: bool = true;
 
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
@@ -52,30 +51,7 @@ impl DotTile for I8mm {
         }
     }
 
-    #[inline(always)]
-    fn floats<const TWO: bool>(
-        self,
-        first: &[i32; PANEL],
-        second: &[i32; PANEL],
-        row: &[RowQuant],
-        channels: &Channels,
-    ) -> [f32; PANEL] {
-        aarch64_float::floats::<TWO>(first, second, row, channels, Self::BIAS)
-    }
-
-    #[inline(always)]
-    fn finish<const TWO: bool>(
-        self,
-        sums: &[Sums; 2],
-        panel: usize,
-        rows: &[RowQuant],
-        channels: &Channels,
-        gelu: bool,
-        out: &mut [f32],
-        stride: usize,
-    ) {
-        aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
-    }
+    finished_by_hand!();
 }
 
 stream!(stream, "neon,dotprod,i8mm", "sudot");

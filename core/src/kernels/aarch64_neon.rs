@@ -6,7 +6,7 @@
 //! such a chunk takes four instructions, adding every product to the sums at once.
 
 use super::aarch64::{V, prefetch, shares, zip_signed};
-use super::aarch64_float;
+use super::aarch64_float::finished_by_hand;
 use super::pack::PANEL;
 use super::quant::RowQuant;
 use super::tile::{Channels, DotTile, Job, Sums, TileInput};
@@ -33,7 +33,6 @@ impl DotTile for Neon {
     const ROWS: usize = ROWS;
     const PANELS: usize = 4;
     const BIAS: i32 = 128;
-    const FINISHES: bool = true;
 
     #[inline(always)]
     fn dot(self, tile: &TileInput, sums: &mut Sums) {
@@ -42,30 +41,7 @@ impl DotTile for Neon {
         unsafe { dot(tile, sums) }
     }
 
-    #[inline(always)]
-    fn floats<const TWO: bool>(
-        self,
-        first: &[i32; PANEL],
-        second: &[i32; PANEL],
-        row: &[RowQuant],
-        channels: &Channels,
-    ) -> [f32; PANEL] {
-        aarch64_float::floats::<TWO>(first, second, row, channels, Self::BIAS)
-    }
-
-    #[inline(always)]
-    fn finish<const TWO: bool>(
-        self,
-        sums: &[Sums; 2],
-        panel: usize,
-        rows: &[RowQuant],
-        channels: &Channels,
-        gelu: bool,
-        out: &mut [f32],
-        stride: usize,
-    ) {
-        aarch64_float::finish::<TWO>(sums, panel, rows, channels, Self::BIAS, gelu, out, stride);
-    }
+    finished_by_hand!();
 }
 
 /// K of a chunk: a panel's part (8 KiB) and the activations (12 KiB) share the first cache.
